@@ -1,0 +1,120 @@
+//! Which data stood behind an answer.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::identity::Name;
+
+/// Coverage of one DTO: devices asked and heard, readings used and lost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Coverage {
+    /// Name of the DTO.
+    pub name: Name,
+    /// Devices that the selector matched.
+    pub matched: u64,
+    /// Devices that gave at least one reading.
+    pub answered: u64,
+    /// Devices that answered that they have none in the range.
+    pub empty: u64,
+    /// Devices whose source failed.
+    pub failed: u64,
+    /// Devices that were asked and had not answered in time.
+    pub late: u64,
+    /// Readings that the sources held for this selector, bad ones included.
+    pub read: u64,
+    /// Readings that the function was given.
+    pub used: u64,
+    /// Of the readings used, those outside the range configured as valid.
+    pub marked: u64,
+    /// Readings lost, by reason; `read = used + Σ lost`.
+    pub lost: BTreeMap<LossReason, u64>,
+    /// The first few bad rows.
+    pub cited: Vec<BadRow>,
+    /// Rows (lines of files, records) looked at.
+    pub rows: u64,
+    /// Bytes fetched from the sources, as they came (compressed, if they were).
+    pub bytes: u64,
+}
+
+impl Coverage {
+    /// Nothing seen yet.
+    #[must_use]
+    pub const fn new(name: Name) -> Self {
+        Self {
+            name,
+            matched: 0,
+            answered: 0,
+            empty: 0,
+            failed: 0,
+            late: 0,
+            read: 0,
+            used: 0,
+            marked: 0,
+            lost: BTreeMap::new(),
+            cited: Vec::new(),
+            rows: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Readings lost for any reason.
+    #[must_use]
+    pub fn lost_total(&self) -> u64 {
+        self.lost.values().sum()
+    }
+}
+
+/// Why a reading was lost.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum LossReason {
+    /// The row ends before the field.
+    Truncated,
+    /// The field is empty.
+    Empty,
+    /// The field is no number.
+    NotANumber,
+    /// NaN or infinite.
+    NotFinite,
+    /// The row's time cannot be read.
+    BadTime,
+    /// The row is not text in the encoding configured.
+    BadText,
+    /// The row names no device or no kind.
+    Unnamed,
+}
+
+impl LossReason {
+    /// The reason in words.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Truncated => "the row ends too early",
+            Self::Empty => "the field is empty",
+            Self::NotANumber => "not a number",
+            Self::NotFinite => "NaN or infinite",
+            Self::BadTime => "the time cannot be read",
+            Self::BadText => "not text in the configured encoding",
+            Self::Unnamed => "no device or kind",
+        }
+    }
+}
+
+/// A bad row, by place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BadRow {
+    /// File or address.
+    pub file: String,
+    /// Line, from 1.
+    pub line: u64,
+    /// Column by name, when one field is to blame.
+    pub column: Option<String>,
+    /// Why.
+    pub reason: LossReason,
+}

@@ -1,0 +1,23 @@
+//! Tasks, runs and results, as values.
+//!
+//! The words of the whole system are defined here once: what a task says
+//! ([`mtw`]), its limits ([`limits`]) and quantities ([`quantity`], [`time`]),
+//! how a run ends ([`exit`], [`result`]), which data stood behind an answer
+//! ([`coverage`]), and what the processes of a node tell each other
+//! ([`message`]). JSON on the wire, TOML for people, and the command line use
+//! the same types.
+//!
+//! Nothing here reads a clock, a file or a socket: time comes in as an
+//! argument.
+
+pub mod cbor;
+pub mod coverage;
+pub mod exit;
+pub mod identity;
+pub mod limits;
+pub mod message;
+pub mod mtw;
+pub mod quantity;
+pub mod resource;
+pub mod result;
+pub mod time;

@@ -1,0 +1,286 @@
+//! What the processes of a node tell each other.
+//!
+//! The frames are those of `fades-wire`: the JSON part is one of these types,
+//! blob and descriptors are named beside each variant. Orchestrator, broker
+//! and tender are always of one build, so there is no version here; the
+//! peers' *values* are checked all the same.
+
+use serde::{Deserialize, Serialize};
+
+use crate::coverage::Coverage;
+use crate::exit::Exit;
+use crate::identity::Name;
+use crate::limits::{Isolation, Limits};
+use crate::mtw::Dto;
+use crate::quantity::Size;
+use crate::resource::{Device, Preview, SourceReport};
+use crate::result::{Breakdown, RetrievalFailure};
+
+/// Descriptors that a tender inherits: its control channel.
+pub const TENDER_CONTROL_FD: i32 = 3;
+
+/// Descriptors that a tender inherits: the channel on which batches arrive.
+pub const TENDER_DATA_FD: i32 = 4;
+
+/// Descriptors that a tender inherits: the image, opened for reading.
+pub const TENDER_IMAGE_FD: i32 = 5;
+
+/// Descriptor that a broker inherits: its control channel.
+pub const BROKER_CONTROL_FD: i32 = 3;
+
+/// Orchestrator → tender, once. Blob: the parameters as deterministic CBOR.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Start {
+    /// Isolation to use; there is no fallback.
+    pub isolation: Isolation,
+    /// Highest SIMD level that the function may be told, one of
+    /// `fades_abi::boot::simd`; the tender lowers it to what works.
+    pub simd: u32,
+    /// Limits of the run.
+    pub limits: Limits,
+    /// Name of the task's zone.
+    pub zone: String,
+    /// UTC offsets: (ns since 1970 UTC from which it holds, seconds east).
+    pub offsets: Vec<(i64, i32)>,
+    /// Names of the DTOs, in order.
+    pub dtos: Vec<Name>,
+    /// Symbols of the image, for crash reports, when the node has them: lines
+    /// of `address size name`.
+    pub symbols: Option<String>,
+}
+
+/// Tender → orchestrator.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum TenderReport {
+    /// The function asked for its first event.
+    Ready {
+        /// Isolation in use.
+        isolation: Isolation,
+        /// SIMD level that the function was told.
+        simd: u32,
+        /// From the start of the process to here, microseconds.
+        boot_us: u64,
+    },
+    /// A log line of the function.
+    Log {
+        /// 1 error, 2 warn, 3 info, 4 debug.
+        level: u32,
+        /// The text; control characters replaced.
+        text: String,
+    },
+    /// The function ended; the last message. Blob: the answer as CBOR,
+    /// followed by readings in batch layout.
+    Ended(Box<Ended>),
+    /// The tender could not run the image at all.
+    Refused(Refused),
+}
+
+/// How a run ended, as the tender saw it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ended {
+    /// How the function ended.
+    pub exit: Exit,
+    /// The isolation that was really used.
+    pub isolation: Isolation,
+    /// Bytes of the blob that are the CBOR answer.
+    pub answer_bytes: u64,
+    /// Bytes of the blob that are readings.
+    pub readings_bytes: u64,
+    /// `queue_us` is zero; the orchestrator knows it.
+    pub breakdown: Breakdown,
+    /// Pages that the function touched, bytes.
+    pub high_water: Size,
+    /// Processor time of the function, microseconds.
+    pub cpu_us: u64,
+    /// Batches mapped.
+    pub batches: u64,
+    /// Bytes of batches mapped.
+    pub input_bytes: u64,
+    /// Bytes of log lines cut.
+    pub log_cut: u64,
+}
+
+/// Why a tender did not start the function.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "why", rename_all = "kebab-case")]
+pub enum Refused {
+    /// The image is none, or not for this host.
+    Image {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The isolation is not to be had.
+    Isolation {
+        /// What failed, with the remedy.
+        reason: String,
+    },
+    /// The limits are too small for the image, or larger than can be enforced.
+    Limits {
+        /// Which, and what is needed.
+        reason: String,
+    },
+}
+
+/// Broker → tender, on the data channel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Feed {
+    /// A batch of DTO `dto`. Descriptor: the file, read-only. The tender
+    /// answers [`Release`] when the function is done with it.
+    Batch {
+        /// Index of the DTO.
+        dto: u32,
+        /// Length of the file, bytes; a multiple of 2 MiB.
+        length: u64,
+    },
+    /// DTO `dto` has no more batches.
+    End {
+        /// Index of the DTO.
+        dto: u32,
+    },
+    /// A window is complete.
+    WindowEnd {
+        /// Number of the window.
+        id: u64,
+        /// Start, ns since 1970 UTC, inclusive.
+        from: i64,
+        /// End, exclusive.
+        to: i64,
+    },
+    /// Ask the function for a checkpoint.
+    Save,
+    /// Hand the function a checkpoint. Blob: its bytes.
+    Restore,
+    /// All DTOs have ended: the function shall answer.
+    Finish,
+}
+
+/// Tender → broker, on the data channel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Release {
+    /// The oldest batch that was not released yet is no longer mapped.
+    Batch,
+    /// The function's checkpoint. Blob: its bytes.
+    State,
+    /// The function's answer for a window. Blob: CBOR, then readings.
+    Answer {
+        /// Bytes of the blob that are the CBOR answer.
+        answer_bytes: u64,
+        /// Bytes of the blob that are readings.
+        readings_bytes: u64,
+    },
+}
+
+/// Orchestrator → broker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum BrokerRequest {
+    /// The first message. Blob: the sources' configuration as JSON.
+    Configure {
+        /// Folder in which batch files may be made when no better place is
+        /// there.
+        folder: String,
+        /// Most bytes of batch files at any time.
+        budget: Size,
+        /// Bytes of a batch file at which a chunk ends.
+        chunk: Size,
+        /// Folder against which relative paths of sources are resolved.
+        base: String,
+    },
+    /// Fetch the DTOs of a run and feed them to a tender. Descriptor: the
+    /// broker's end of the tender's data channel.
+    Retrieve {
+        /// Number of the run, chosen by the orchestrator, unique in its life.
+        run: u64,
+        /// The DTOs.
+        dtos: Vec<Dto>,
+    },
+    /// Stop fetching for a run; answered by its `RetrieveEnded` (once).
+    Cancel {
+        /// The run.
+        run: u64,
+    },
+    /// List devices.
+    Resources {
+        /// Number of the request.
+        id: u64,
+    },
+    /// Test a source.
+    TestSource {
+        /// Number of the request.
+        id: u64,
+        /// The source.
+        source: Name,
+    },
+    /// What would these DTOs fetch?
+    Preview {
+        /// Number of the request.
+        id: u64,
+        /// The DTOs.
+        dtos: Vec<Dto>,
+    },
+    /// Are you there?
+    Ping {
+        /// Number of the request.
+        id: u64,
+    },
+}
+
+/// Broker → orchestrator.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum BrokerReport {
+    /// Configured and ready.
+    Ready {
+        /// Where batch files live, in words.
+        batches: String,
+        /// Batch files use huge pages.
+        huge: bool,
+        /// What would be better, and the command for it, when something would.
+        advice: Option<String>,
+    },
+    /// The configuration cannot be used; the broker ends.
+    Misconfigured {
+        /// What is wrong, with the field and the remedy.
+        reason: String,
+    },
+    /// A run's data has all been handed to the tender, or will not be.
+    RetrieveEnded {
+        /// The run.
+        run: u64,
+        /// One entry for each DTO, as far as it came.
+        coverage: Vec<Coverage>,
+        /// Why there is no more, when it failed.
+        failure: Option<RetrievalFailure>,
+        /// Stopped on request, or the tender went away.
+        stopped: bool,
+    },
+    /// Answer to `Resources`.
+    Resources {
+        /// Number of the request.
+        id: u64,
+        /// The devices.
+        devices: Vec<Device>,
+    },
+    /// Answer to `TestSource`.
+    Tested {
+        /// Number of the request.
+        id: u64,
+        /// The report, or what failed.
+        report: Result<Box<SourceReport>, String>,
+    },
+    /// Answer to `Preview`.
+    Previewed {
+        /// Number of the request.
+        id: u64,
+        /// One entry for each DTO, or what failed.
+        previews: Result<Vec<Preview>, RetrievalFailure>,
+    },
+    /// Answer to `Ping`.
+    Pong {
+        /// Number of the request.
+        id: u64,
+    },
+}
