@@ -1,0 +1,73 @@
+//! Tasks of this workspace: `cargo xtask test`, `demo`, `measure` and the steps
+//! that they are made of.
+//!
+//! Start reading at [`suite`], which is what decides whether a change is good.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program for a terminal"
+)]
+
+mod arrows;
+mod demo;
+mod documents;
+mod functions;
+mod suite;
+mod system;
+mod tally;
+mod tree;
+
+use std::process::ExitCode;
+
+use tree::{Fault, Tree};
+
+const HELP: &str = "\
+Tasks of this workspace.
+
+  cargo xtask test [--quick]   format, clippy, arrows, functions, all tests, docs
+                               (--quick: without the emulated machine and docs)
+  cargo xtask demo             build, then play the demonstration
+  cargo xtask functions        build the ready-made functions to target/images
+  cargo xtask arrows           check which crate depends on which
+  cargo xtask docs             check links and commands in README.md and docs/
+";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match run(&words) {
+        Ok(code) => code,
+        Err(fault) => {
+            eprintln!("error: {fault}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(words: &[&str]) -> Result<ExitCode, Fault> {
+    let tree = Tree::find()?;
+    match words {
+        ["test"] => suite::run(&tree, suite::Extent::Whole),
+        ["test", "--quick"] => suite::run(&tree, suite::Extent::Quick),
+        ["demo", rest @ ..] => demo::run(&tree, rest),
+        ["functions"] => functions::build(&tree).map(|_| ExitCode::SUCCESS),
+        ["arrows"] => report(arrows::check(&tree)?),
+        ["docs"] => report(documents::check(&tree)?),
+        ["help" | "--help" | "-h"] => {
+            print!("{HELP}");
+            Ok(ExitCode::SUCCESS)
+        }
+        _ => {
+            eprint!("{HELP}");
+            Ok(ExitCode::from(2))
+        }
+    }
+}
+
+/// Prints what is wrong, one line each; the code says whether anything is.
+fn report(wrong: Vec<String>) -> Result<ExitCode, Fault> {
+    for line in &wrong {
+        eprintln!("{line}");
+    }
+    Ok(ExitCode::from(u8::from(!wrong.is_empty())))
+}

@@ -1,0 +1,202 @@
+//! `cargo xtask test`: everything that decides whether a change is good.
+//!
+//! The steps run to the end even when one fails, so that one run names all
+//! that is wrong. The last line counts tests and steps.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
+
+use crate::tally::Tally;
+use crate::tree::{Fault, Tree, succeeds};
+use crate::{arrows, documents, functions, system};
+
+/// How much is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// Everything.
+    Whole,
+    /// Without the emulated machine and the documentation.
+    Quick,
+}
+
+/// Runs the steps and reports.
+pub(crate) fn run(tree: &Tree, extent: Extent) -> Result<ExitCode, Fault> {
+    let mut suite = Suite::begin(tree)?;
+    system::prepare()?;
+    suite.formatting()?;
+    suite.step("arrows", |s| Ok(s.all_right(&arrows::check(tree)?)))?;
+    suite.step("functions", |_| Ok(functions::build(tree).is_ok()))?;
+    suite.clippy()?;
+    suite.tests()?;
+    if extent == Extent::Whole {
+        suite.documentation()?;
+    }
+    Ok(suite.end())
+}
+
+/// The run so far.
+struct Suite<'a> {
+    tree: &'a Tree,
+    tally: Tally,
+    log: File,
+    begun: Instant,
+}
+
+impl<'a> Suite<'a> {
+    fn begin(tree: &'a Tree) -> Result<Self, Fault> {
+        let path = tree.target.join("test.log");
+        let log = File::create(&path).map_err(|e| Fault::File(path, e))?;
+        let (tally, begun) = (Tally::default(), Instant::now());
+        Ok(Self {
+            tree,
+            tally,
+            log,
+            begun,
+        })
+    }
+
+    /// One step with a name; a step that fails counts like a test that fails.
+    fn step(
+        &mut self,
+        name: &str,
+        work: impl FnOnce(&mut Self) -> Result<bool, Fault>,
+    ) -> Result<(), Fault> {
+        let begun = Instant::now();
+        println!("== {name}");
+        let good = work(self)?;
+        let seconds = begun.elapsed().as_secs_f64();
+        println!(
+            "== {name}: {} ({seconds:.1} s)",
+            if good { "ok" } else { "FAILED" }
+        );
+        if !good {
+            self.tally.failed.push(format!("step: {name}"));
+        }
+        Ok(())
+    }
+
+    fn all_right(&self, wrong: &[String]) -> bool {
+        wrong.iter().for_each(|line| println!("   {line}"));
+        wrong.is_empty()
+    }
+
+    fn formatting(&mut self) -> Result<(), Fault> {
+        self.step("format", |s| {
+            let host = succeeds(&mut s.tree.cargo(&["fmt", "--all", "--check"]))?;
+            let functions = succeeds(&mut s.tree.functions_cargo(&["fmt", "--all", "--check"]))?;
+            Ok(host && functions)
+        })
+    }
+
+    fn clippy(&mut self) -> Result<(), Fault> {
+        let words = [
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--locked",
+            "--",
+            "-Dwarnings",
+        ];
+        self.step("clippy", |s| succeeds(&mut s.tree.cargo(&words)))?;
+        self.step("clippy of the functions", |s| {
+            succeeds(&mut s.tree.functions_cargo(&words))
+        })
+    }
+
+    fn tests(&mut self) -> Result<(), Fault> {
+        let build = ["build", "--workspace", "--locked"];
+        self.step("build", |s| succeeds(&mut s.tree.cargo(&build)))?;
+        let words = [
+            "test",
+            "--workspace",
+            "--locked",
+            "--no-fail-fast",
+            "--",
+            "--show-output",
+        ];
+        self.step("tests", |s| {
+            let mut command = s.tree.cargo(&words);
+            command.env("FADES_IMAGES", s.tree.images());
+            s.watch(&mut command)
+        })?;
+        self.step("tests of the functions", |s| {
+            let mut command = s.tree.functions_cargo(&words);
+            s.watch(&mut command)
+        })
+    }
+
+    fn documentation(&mut self) -> Result<(), Fault> {
+        self.step("documentation", |s| {
+            let words = [
+                "doc",
+                "--workspace",
+                "--no-deps",
+                "--locked",
+                "--document-private-items",
+            ];
+            let mut command = s.tree.cargo(&words);
+            command.env("RUSTDOCFLAGS", "-Dwarnings");
+            let built = succeeds(&mut command)?;
+            Ok(s.all_right(&documents::check(s.tree)?) && built)
+        })
+    }
+
+    /// Runs test programs, shows what matters of their output, keeps all of it
+    /// in the log.
+    fn watch(&mut self, command: &mut Command) -> Result<bool, Fault> {
+        let lost = |e| Fault::Program("cargo test".to_owned(), e);
+        let mut child = command.stdout(Stdio::piped()).spawn().map_err(lost)?;
+        let mut failures = false;
+        for line in child
+            .stdout
+            .take()
+            .into_iter()
+            .flat_map(|out| BufReader::new(out).split(b'\n'))
+        {
+            let line = line.map_err(lost)?;
+            let line = String::from_utf8_lossy(&line);
+            writeln!(self.log, "{line}").map_err(lost)?;
+            self.tally.line(&line);
+            failures = match line.as_ref() {
+                "failures:" => true,
+                "successes:" => false,
+                _ => failures && !line.starts_with("test result: "),
+            };
+            if failures || line.starts_with("test result: ") || line.ends_with("... FAILED") {
+                println!("   {line}");
+            }
+        }
+        Ok(child.wait().map_err(lost)?.success())
+    }
+
+    fn end(self) -> ExitCode {
+        let Tally {
+            passed,
+            failed,
+            skipped,
+        } = &self.tally;
+        for skip in skipped {
+            println!("skipped: {skip}");
+        }
+        let avoidable = self.tally.avoidable();
+        let strict = std::env::var_os("CI").is_some() && !avoidable.is_empty();
+        if strict {
+            println!("in CI a skip that the host does not force is a failure:");
+            avoidable.iter().for_each(|s| println!("   {s}"));
+        }
+        failed.iter().for_each(|name| println!("failed: {name}"));
+        let failures = failed.len() + if strict { avoidable.len() } else { 0 };
+        let seconds = self.begun.elapsed().as_secs();
+        println!(
+            "took {seconds} s; all output is in {}",
+            self.tree.target.join("test.log").display()
+        );
+        println!(
+            "{passed} passed, {failures} failed, {} skipped",
+            skipped.len()
+        );
+        ExitCode::from(u8::from(failures > 0))
+    }
+}
