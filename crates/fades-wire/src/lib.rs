@@ -7,8 +7,9 @@
 //! ```text
 //! u32 length of JSON │ u32 length of blob │ u32 descriptors │ u32 magic │ JSON │ blob
 //! ```
+//! Programs that inherit their end of a connection are started by [`spawn`].
 //! This crate knows nothing of what the messages mean (`fades-task::message`
-//! does) and starts no threads. Reads are bounded in size and, when the caller
+//! does) and starts no threads but the one that makes children. Reads are bounded in size and, when the caller
 //! gives a deadline, in time.
 
 use std::io::{self, IoSlice, IoSliceMut};
@@ -23,6 +24,8 @@ use rustix::net::{
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+pub mod spawn;
 
 /// Longest JSON part of a frame, bytes.
 pub const MAX_JSON: usize = 4 << 20;
