@@ -1,0 +1,270 @@
+//! Which keys a node trusts, and for what.
+//!
+//! A closed table: a key that is not in it is unknown, a role that is not
+//! named is not had. The TOML form is the file that `fades key trust` edits.
+
+use std::fmt;
+
+use fades_task::identity::{Digest, Name};
+use fades_task::time::Time;
+use serde::{Deserialize, Serialize};
+
+use crate::envelope::{Envelope, PayloadType, pae};
+use crate::key::PublicKey;
+use crate::refusal::Refusal;
+
+/// What a key may be used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Sign functions.
+    Publish,
+    /// Sign tasks for its services, and cancel them.
+    Submit,
+    /// Read tasks, results and resources.
+    Read,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Publish => "publish",
+            Self::Submit => "submit",
+            Self::Read => "read",
+        })
+    }
+}
+
+/// A trusted key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TrustedKey {
+    /// A name for people, unique in the table.
+    pub name: Name,
+    /// The key.
+    pub public: PublicKey,
+    /// What it may be used for.
+    pub roles: Vec<Role>,
+    /// The services that it speaks for; only with the role `submit`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<Name>,
+    /// Made by `fades init` for trying things out: its secret half lies in the
+    /// node's own folder.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub development: bool,
+    /// From this time on it is no longer trusted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<Time>,
+}
+
+impl TrustedKey {
+    /// Whether the key has `role`.
+    #[must_use]
+    pub fn has(&self, role: Role) -> bool {
+        self.roles.contains(&role)
+    }
+
+    pub(crate) fn require(&self, role: Role) -> Result<(), Refusal> {
+        if self.has(role) {
+            return Ok(());
+        }
+        Err(Refusal::Role {
+            key: self.name.clone(),
+            role,
+            has: self.roles.clone(),
+        })
+    }
+
+    pub(crate) fn require_service(&self, service: &Name) -> Result<(), Refusal> {
+        if self.services.contains(service) {
+            return Ok(());
+        }
+        Err(Refusal::Service {
+            key: self.name.clone(),
+            service: service.clone(),
+            services: self.services.clone(),
+        })
+    }
+}
+
+/// Why a table of keys cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TrustError {
+    /// Not TOML, an unknown field, or a field of a wrong type.
+    #[error("{0}")]
+    Toml(String),
+    /// A name used twice.
+    #[error("key {0}: the name is used twice: give each key its own")]
+    SameName(Name),
+    /// One key under two names.
+    #[error("keys {0} and {1} are the same key: keep one entry with the roles of both")]
+    SameKey(Name, Name),
+    /// No role.
+    #[error("key {0}: \"roles\" is empty: name publish, submit or read, or remove the entry")]
+    NoRole(Name),
+    /// `submit` without services, or services without `submit`.
+    #[error(
+        "key {0}: the role submit and \"services\" belong together: name the services that the key speaks for"
+    )]
+    Services(Name),
+}
+
+/// The keys that a node trusts.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrustStore {
+    #[serde(default, rename = "key")]
+    keys: Vec<TrustedKey>,
+}
+
+impl TrustStore {
+    /// Parses the TOML form.
+    ///
+    /// # Errors
+    /// When it is none, or contradicts itself.
+    pub fn parse(text: &str) -> Result<Self, TrustError> {
+        let table: Self = toml::from_str(text).map_err(|e| TrustError::Toml(e.to_string()))?;
+        let mut store = Self::default();
+        table.keys.into_iter().try_for_each(|key| store.add(key))?;
+        Ok(store)
+    }
+
+    /// The TOML form.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        // Names, texts and lists of them always have a TOML form.
+        toml::to_string(self).unwrap_or_default()
+    }
+
+    /// Adds a key.
+    ///
+    /// # Errors
+    /// When it contradicts itself or another entry.
+    pub fn add(&mut self, key: TrustedKey) -> Result<(), TrustError> {
+        if key.roles.is_empty() {
+            return Err(TrustError::NoRole(key.name));
+        }
+        if key.has(Role::Submit) == key.services.is_empty() {
+            return Err(TrustError::Services(key.name));
+        }
+        if self.keys.iter().any(|k| k.name == key.name) {
+            return Err(TrustError::SameName(key.name));
+        }
+        if let Some(same) = self.keys.iter().find(|k| k.public == key.public) {
+            return Err(TrustError::SameKey(same.name.clone(), key.name));
+        }
+        self.keys.push(key);
+        Ok(())
+    }
+
+    /// Removes a key; whether it was there.
+    pub fn remove(&mut self, name: &Name) -> bool {
+        let before = self.keys.len();
+        self.keys.retain(|k| k.name != *name);
+        self.keys.len() < before
+    }
+
+    /// All keys.
+    #[must_use]
+    pub fn keys(&self) -> &[TrustedKey] {
+        &self.keys
+    }
+
+    /// The key with an id.
+    #[must_use]
+    pub fn find(&self, id: Digest) -> Option<&TrustedKey> {
+        self.keys.iter().find(|k| k.public.id() == id)
+    }
+
+    /// The trusted key that really signed `envelope` as a `payload_type`.
+    pub(crate) fn signer(
+        &self,
+        envelope: &Envelope,
+        payload_type: PayloadType,
+        now: Time,
+    ) -> Result<&TrustedKey, Refusal> {
+        if envelope.payload_type != payload_type.as_str() {
+            return Err(Refusal::PayloadType {
+                found: envelope.payload_type.clone(),
+                expected: payload_type.as_str(),
+            });
+        }
+        let key = self
+            .find(envelope.key)
+            .ok_or(Refusal::UnknownKey { key: envelope.key })?;
+        let signed = pae(&envelope.payload_type, &envelope.payload);
+        if !key.public.verifies(&signed, &envelope.signature) {
+            return Err(Refusal::Signature {
+                key: key.name.clone(),
+            });
+        }
+        match key.not_after {
+            Some(end) if now >= end => Err(Refusal::KeyExpired {
+                key: key.name.clone(),
+                end,
+            }),
+            _ => Ok(key),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Role, TrustError, TrustStore};
+    use crate::samples::{key, trusted};
+
+    #[test]
+    fn a_table_survives_the_way_to_toml_and_back() {
+        let mut store = TrustStore::default();
+        store.add(trusted("city", 1, &[Role::Submit])).unwrap();
+        let mut timed = trusted("plant", 2, &[Role::Publish, Role::Read]);
+        timed.not_after = Some("2027-01-01".parse().unwrap());
+        timed.development = true;
+        store.add(timed).unwrap();
+        assert_eq!(TrustStore::parse(&store.to_toml()), Ok(store.clone()));
+        assert_eq!(TrustStore::parse(""), Ok(TrustStore::default()));
+        assert_eq!(
+            store.find(key(2).public().id()).unwrap().name.as_str(),
+            "plant"
+        );
+        assert!(store.remove(&"city".parse().unwrap()));
+        assert!(!store.remove(&"city".parse().unwrap()));
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        let add = |key| {
+            let mut store = TrustStore::default();
+            store.add(trusted("city", 1, &[Role::Submit])).unwrap();
+            store.add(key).unwrap_err()
+        };
+        assert!(matches!(
+            add(trusted("city", 2, &[Role::Read])),
+            TrustError::SameName(_)
+        ));
+        assert!(matches!(
+            add(trusted("town", 1, &[Role::Read])),
+            TrustError::SameKey(..)
+        ));
+        assert!(matches!(
+            add(trusted("town", 2, &[])),
+            TrustError::NoRole(_)
+        ));
+        let mut silent = trusted("town", 2, &[Role::Submit]);
+        silent.services.clear();
+        assert!(matches!(add(silent), TrustError::Services(_)));
+    }
+
+    #[test]
+    fn unknown_fields_and_roles_are_named_with_their_line() {
+        let mut store = TrustStore::default();
+        store.add(trusted("city", 1, &[Role::Read])).unwrap();
+        let good = store.to_toml();
+        let colour = TrustStore::parse(&format!("{good}colour = 1\n"));
+        assert!(
+            matches!(colour, Err(TrustError::Toml(m)) if m.contains("colour") && m.contains("line"))
+        );
+        let root = TrustStore::parse(&good.replace("\"read\"", "\"root\""));
+        assert!(matches!(root, Err(TrustError::Toml(m)) if m.contains("root")));
+    }
+}
