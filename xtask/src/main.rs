@@ -11,6 +11,7 @@
 mod arrows;
 mod demo;
 mod documents;
+mod emulated;
 mod functions;
 mod suite;
 mod system;
@@ -28,6 +29,7 @@ Tasks of this workspace.
                                (--quick: without the emulated machine and docs)
   cargo xtask demo             build, then play the demonstration
   cargo xtask functions        build the ready-made functions to target/images
+  cargo xtask emulated         the tender's KVM tests in an emulated machine
   cargo xtask arrows           check which crate depends on which
   cargo xtask docs             check links and commands in README.md and docs/
 ";
@@ -51,6 +53,7 @@ fn run(words: &[&str]) -> Result<ExitCode, Fault> {
         ["test", "--quick"] => suite::run(&tree, suite::Extent::Quick),
         ["demo", rest @ ..] => demo::run(&tree, rest),
         ["functions"] => functions::build(&tree).map(|_| ExitCode::SUCCESS),
+        ["emulated"] => emulated::command(&tree),
         ["arrows"] => report(arrows::check(&tree)?),
         ["docs"] => report(documents::check(&tree)?),
         ["help" | "--help" | "-h"] => {

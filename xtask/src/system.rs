@@ -50,7 +50,8 @@ fn install(packages: &[&str]) -> Result<bool, Fault> {
     )
 }
 
-fn exists(program: &str) -> bool {
+/// Whether a program of this name can be started.
+pub(crate) fn exists(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
