@@ -190,20 +190,29 @@ pub enum BatchError {
     Full(usize),
 }
 
+// Numbers are formatted as `usize` only: every function image carries this, and
+// each further type of number adds some hundred bytes to it.
 impl fmt::Display for BatchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Short => write!(f, "the batch is shorter than its header says"),
-            Self::Unaligned => write!(f, "the batch is not aligned to eight bytes"),
-            Self::Magic => write!(f, "not a batch: it does not begin with FADESBAT"),
-            Self::Version(v) => write!(f, "batch layout {v} is not supported, only {BATCH_MAJOR}"),
-            Self::Header => write!(f, "the header of the batch contradicts itself"),
-            Self::Column(id) => write!(f, "column {id} does not fit the batch"),
-            Self::MissingColumn(id) => write!(f, "column {id} is missing"),
-            Self::Rows(i) => write!(f, "series {i} does not continue where the last one ended"),
-            Self::Text(i) => write!(f, "series {i} has a name that is no text of the batch"),
-            Self::Full(n) => write!(f, "{n} bytes are needed for this batch"),
-        }
+        const MAJOR: usize = BATCH_MAJOR as usize;
+        let (before, n, after) = match *self {
+            Self::Short => return f.write_str("the batch is shorter than its header says"),
+            Self::Unaligned => return f.write_str("the batch is not aligned to eight bytes"),
+            Self::Magic => return f.write_str("not a batch: it does not begin with FADESBAT"),
+            Self::Header => return f.write_str("the header of the batch contradicts itself"),
+            Self::Version(v) => {
+                let v = usize::from(v);
+                return write!(f, "batch layout {v} is not supported, only {MAJOR}");
+            }
+            Self::Column(id) => ("column ", id as usize, " does not fit the batch"),
+            Self::MissingColumn(id) => ("column ", id as usize, " is missing"),
+            Self::Rows(i) => ("series ", i as usize, " does not continue where the last one ended"),
+            Self::Text(i) => ("series ", i as usize, " has a name that is no text of the batch"),
+            Self::Full(n) => ("", n, " bytes are needed for this batch"),
+        };
+        f.write_str(before)?;
+        fmt::Display::fmt(&n, f)?;
+        f.write_str(after)
     }
 }
 

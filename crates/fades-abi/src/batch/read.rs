@@ -192,7 +192,7 @@ fn table<T: FromBytes + zerocopy::Immutable>(bytes: &[u8], offset: u64, n: u32) 
         offset,
         u64::from(n).checked_mul(size_of::<T>() as u64)?,
     )?;
-    <[T]>::ref_from_bytes_with_elems(bytes, n as usize).ok()
+    <[T]>::ref_from_bytes(bytes).ok()
 }
 
 fn cells<'a, T: FromBytes + zerocopy::Immutable>(
@@ -207,6 +207,5 @@ fn cells<'a, T: FromBytes + zerocopy::Immutable>(
         return Err(wrong);
     }
     let bytes = span(bytes, c.offset, length).ok_or(wrong)?;
-    let rows = usize::try_from(rows).map_err(|_| wrong)?;
-    <[T]>::ref_from_bytes_with_elems(bytes, rows).map_err(|_| wrong)
+    <[T]>::ref_from_bytes(bytes).map_err(|_| wrong)
 }
