@@ -1,0 +1,3 @@
+//! The HTTP API under `/v1`.
+
+pub mod types;

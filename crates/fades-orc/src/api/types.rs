@@ -1,0 +1,291 @@
+//! What the API under `/v1` takes and gives, as JSON.
+//!
+//! | request | body | answer |
+//! |---|---|---|
+//! | `POST /v1/tasks` | DSSE envelope of a task | 201 or, the same again, 200: [`TaskSummary`] |
+//! | `GET /v1/tasks?state=&service=&limit=&after=` | | [`TaskList`], newest first |
+//! | `GET /v1/tasks/{id}` | | [`TaskDetail`] |
+//! | `GET /v1/tasks/{id}/result?wait=30s` | | 200: a final [`TaskResult`]; 202: one that is not final yet |
+//! | `GET /v1/tasks/{id}/logs` | | [`Logs`] |
+//! | `GET /v1/tasks/{id}/readings` | | the readings in batch layout, `application/octet-stream` |
+//! | `POST /v1/tasks/{id}/cancel` | | [`TaskResult`], once the task has ended |
+//! | `POST /v1/functions` | [`Publish`] | 201 or, the same again, 200: [`FunctionInfo`] |
+//! | `GET /v1/functions` | | [`FunctionList`], newest first |
+//! | `GET /v1/resources` | | [`Resources`] |
+//! | `POST /v1/sources/{name}/test` | | [`SourceReport`](fades_task::resource::SourceReport) |
+//! | `POST /v1/plan` | DSSE envelope, or the task as plain JSON | [`Plan`] |
+//! | `GET /v1/node` | | [`NodeInfo`] |
+//!
+//! Everything else is a [`Problem`] with the media type [`PROBLEM_TYPE`].
+
+use fades_task::identity::{Digest, ImageRef, Name};
+use fades_task::limits::{Isolation, Limits};
+use fades_task::mtw::Mtw;
+use fades_task::quantity::{Duration, Size};
+use fades_task::resource::{Device, Preview};
+pub use fades_task::result::{TaskResult, TaskState};
+use fades_task::time::Time;
+use serde::{Deserialize, Serialize};
+
+/// Longest body of a request, bytes, but for `POST /v1/functions`.
+pub const BODY_MAX: usize = fades_trust::envelope::ENVELOPE_MAX;
+
+/// Longest body of `POST /v1/functions`, bytes.
+pub const PUBLISH_MAX: usize = 32 << 20;
+
+/// Longest that `?wait=` waits.
+pub const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// Most tasks in one [`TaskList`].
+pub const LIST_MAX: u32 = 500;
+
+/// Tasks in one [`TaskList`] when `limit` does not say.
+pub const LIST_DEFAULT: u32 = 50;
+
+/// Media type of a [`Problem`].
+pub const PROBLEM_TYPE: &str = "application/problem+json";
+
+/// Why a request was not served (RFC 9457).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// What kind of problem: `urn:fades:` and a word that programs can compare.
+    pub r#type: String,
+    /// The kind in words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// The reason and the remedy.
+    pub detail: String,
+}
+
+/// A task in a list.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TaskSummary {
+    /// Id of the task.
+    pub id: Name,
+    /// Its name.
+    pub name: Name,
+    /// Its service.
+    pub service: Name,
+    /// Name of the trusted key that signed it.
+    pub signer: Name,
+    /// Its state.
+    pub state: TaskState,
+    /// The function, with its digest.
+    pub function: ImageRef,
+    /// How often it was started.
+    pub attempts: u32,
+    /// When it was accepted.
+    pub accepted: Time,
+    /// When its last attempt was started.
+    pub started: Option<Time>,
+    /// When it reached its final state.
+    pub finished: Option<Time>,
+}
+
+/// Answer of `GET /v1/tasks`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TaskList {
+    /// The tasks, newest first.
+    pub tasks: Vec<TaskSummary>,
+    /// Value of `after` that gives the next ones, when there are more.
+    pub next: Option<Name>,
+}
+
+/// Answer of `GET /v1/tasks/{id}`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TaskDetail {
+    /// Its state.
+    pub summary: TaskSummary,
+    /// What was signed.
+    pub task: Mtw,
+}
+
+/// Answer of `GET /v1/tasks/{id}/logs`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Logs {
+    /// Lines of the last attempt, in order.
+    pub lines: Vec<LogLine>,
+    /// Bytes of lines that were cut at `limits.log`.
+    pub cut: u64,
+}
+
+/// A line that a function logged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct LogLine {
+    /// 1 error, 2 warn, 3 info, 4 debug.
+    pub level: u32,
+    /// The text.
+    pub text: String,
+}
+
+/// Body of `POST /v1/functions`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Publish {
+    /// The DSSE envelope of the function's statement, as text.
+    pub envelope: String,
+    /// The image, standard base64.
+    pub image: String,
+    /// Symbols for crash reports: lines of `address size name`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub symbols: Option<String>,
+}
+
+/// A function that a node has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct FunctionInfo {
+    /// Its name.
+    pub name: Name,
+    /// Digest of the image.
+    pub digest: Digest,
+    /// Length of the image.
+    pub size: Size,
+    /// Name of the trusted key that signed it.
+    pub signer: Name,
+    /// When it came to this node.
+    pub published: Time,
+    /// When a run of it was last started.
+    pub last_use: Option<Time>,
+    /// Crash reports name the function's symbols.
+    pub symbols: bool,
+}
+
+/// Answer of `GET /v1/functions`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct FunctionList {
+    /// The functions, newest first.
+    pub functions: Vec<FunctionInfo>,
+}
+
+/// Answer of `GET /v1/resources`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Resources {
+    /// The devices that the node knows.
+    pub devices: Vec<Device>,
+}
+
+/// Answer of `POST /v1/plan`: what would happen to a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Plan {
+    /// Why the task would be refused, when it would.
+    pub refusal: Option<String>,
+    /// A signature was there and was checked; a plain task is planned as if
+    /// it were signed by a key that may.
+    pub signed: bool,
+    /// The function, pinned to the digest that the node has.
+    pub function: Option<ImageRef>,
+    /// The isolation that would be used.
+    pub isolation: Option<Isolation>,
+    /// Memory that the run would be given.
+    pub memory: Size,
+    /// What each DTO would fetch.
+    pub retrieve: Vec<Preview>,
+    /// Why the broker cannot say what they would fetch, when it cannot.
+    pub retrieve_refusal: Option<String>,
+}
+
+/// Answer of `GET /v1/node`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct NodeInfo {
+    /// Name of the node.
+    pub name: Name,
+    /// Its labels.
+    pub labels: Vec<Name>,
+    /// Version of the program.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// When it started.
+    pub started: Time,
+    /// For how long it has been up.
+    pub uptime: Duration,
+    /// What each isolation says of itself, strongest first.
+    pub isolation: Vec<IsolationInfo>,
+    /// Most tasks that run at once.
+    pub parallel: usize,
+    /// Memory for functions, all together.
+    pub memory: Size,
+    /// The largest limits that a task may ask for.
+    pub caps: Limits,
+    /// The broker.
+    pub broker: BrokerInfo,
+    /// The tenders that run.
+    pub tenders: Vec<TenderInfo>,
+    /// Tasks by state.
+    pub tasks: TaskCounts,
+    /// Functions that can be asked for.
+    pub functions: u64,
+    /// Trusted keys that are for development only.
+    pub development_keys: Vec<Name>,
+    /// Why the store cannot be written at the moment, when it cannot.
+    pub store_error: Option<String>,
+}
+
+/// An isolation on this node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct IsolationInfo {
+    /// Which.
+    pub isolation: Isolation,
+    /// Tasks can have it.
+    pub works: bool,
+    /// What it is, or why it does not work and what helps.
+    pub detail: String,
+}
+
+/// The broker of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct BrokerInfo {
+    /// Configured and ready.
+    pub up: bool,
+    /// Its process.
+    pub pid: Option<u32>,
+    /// How often it was started again.
+    pub restarts: u32,
+    /// How it last ended, when it ended.
+    pub last_end: Option<String>,
+    /// Where batch files live, in words.
+    pub batches: String,
+    /// Batch files use huge pages.
+    pub huge: bool,
+    /// What would be better, and the command for it, when something would.
+    pub advice: Option<String>,
+}
+
+/// A tender that runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TenderInfo {
+    /// Its process.
+    pub pid: u32,
+    /// The task it works on.
+    pub task: Name,
+}
+
+/// Tasks by state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TaskCounts {
+    /// Wait for their turn.
+    pub queued: u64,
+    /// Run.
+    pub running: u64,
+    /// Answered.
+    pub done: u64,
+    /// Ended without an answer.
+    pub failed: u64,
+    /// Ended on request.
+    pub cancelled: u64,
+}
