@@ -1,6 +1,6 @@
 //! What the build script of a function calls: one line, [`image`].
 //!
-//! ```no_run
+//! ```text
 //! // build.rs
 //! fn main() {
 //!     fades_build::image();
@@ -11,16 +11,37 @@
 //! address, without the C library, with text, constants and data in segments
 //! of their own. Building for tests links an ordinary program instead.
 //!
+//! With the feature `images` the crate also has what a host needs to make
+//! images of such programs: [`image_from_elf`] and [`build_workspace`].
+//!
 //! Start reading at [`image`]; the layout is in `image.ld`.
 
 use std::path::Path;
 use std::{env, fs, io};
 
+#[cfg(feature = "images")]
+mod cargo;
+#[cfg(feature = "images")]
+mod elf;
+#[cfg(feature = "images")]
+mod instructions;
+#[cfg(feature = "images")]
+mod symbols;
+
+#[cfg(feature = "images")]
+pub use cargo::{BuildError, Program, build_workspace};
+#[cfg(feature = "images")]
+pub use elf::{Built, ImageError, image_from_elf};
+#[cfg(feature = "images")]
+pub use instructions::Irreproducible;
+#[cfg(feature = "images")]
+pub use symbols::Symbol;
+
 /// Sections and segments of an image.
 const SCRIPT: &str = include_str!("image.ld");
 
 /// Arguments of the compiler driver that links an image, without the script.
-const ARGUMENTS: [&str; 10] = [
+const ARGUMENTS: [&str; 9] = [
     "-nostartfiles",
     "-nostdlib",
     "-static",
@@ -30,7 +51,6 @@ const ARGUMENTS: [&str; 10] = [
     "-Wl,--gc-sections",
     "-Wl,-z,max-page-size=4096",
     "-Wl,-z,noexecstack",
-    "-Wl,-z,norelro",
 ];
 
 /// Set by cargo for packages that depend directly on `fades-sdk`, when that
@@ -46,14 +66,14 @@ const TESTING: &str = "DEP_FADES_SDK_TESTING";
 /// When it is called outside of a build script, or cannot write into the build
 /// folder: a build script has nobody else to tell.
 pub fn image() {
-    println_cargo("rerun-if-changed=build.rs");
+    tell_cargo("rerun-if-changed=build.rs");
     if env::var_os(TESTING).is_some() {
         return;
     }
     let folder = env::var_os("OUT_DIR").expect("fades_build::image is called by a build script");
     let script = write_script(Path::new(&folder)).expect("the build folder can be written");
     for argument in ARGUMENTS.into_iter().chain([script.as_str()]) {
-        println_cargo(&format!("rustc-link-arg-bins={argument}"));
+        tell_cargo(&format!("rustc-link-arg-bins={argument}"));
     }
 }
 
@@ -65,7 +85,7 @@ fn write_script(folder: &Path) -> io::Result<String> {
 }
 
 #[expect(clippy::print_stdout, reason = "cargo reads a build script's output")]
-fn println_cargo(instruction: &str) {
+fn tell_cargo(instruction: &str) {
     println!("cargo::{instruction}");
 }
 

@@ -90,6 +90,7 @@ impl Zone {
 impl Context {
     /// Reads the context that a host wrote; `None` when it breaks the layout.
     #[must_use]
+    #[inline(never)]
     pub fn read(bytes: &[u8]) -> Option<Self> {
         let (head, rest) = boot::Context::ref_from_prefix(bytes).ok()?;
         let (offsets, rest) =
@@ -124,8 +125,49 @@ pub const fn date(day: i64) -> (i64, u8, u8) {
     let of_year = of_era - (365 * year + year / 4 - year / 100);
     let month = (5 * of_year + 2) / 153;
     let of_month = of_year - (153 * month + 2) / 5 + 1;
-    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    let (month, next) = if month < 10 {
+        (month + 3, 0)
+    } else {
+        (month - 9, 1)
+    };
     (year + era * 400 + next, month as u8, of_month as u8)
+}
+
+/// Zone and DTO names in the layout of the boot info, as a host writes them.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn encode(zone: &Zone, dtos: &[String]) -> Vec<u8> {
+    use zerocopy::IntoBytes;
+    let tables = size_of::<boot::Context>()
+        + zone.offsets.len() * size_of::<ZoneOffset>()
+        + dtos.len() * size_of::<DtoName>();
+    let mut texts = Vec::new();
+    let mut place = |text: &str| {
+        let offset = (tables + texts.len()) as u32;
+        texts.extend_from_slice(text.as_bytes());
+        Text {
+            offset,
+            length: text.len() as u32,
+        }
+    };
+    let head = boot::Context {
+        offsets: zone.offsets.len() as u32,
+        dtos: dtos.len() as u32,
+        zone: place(&zone.name),
+    };
+    let mut bytes = Vec::from(head.as_bytes());
+    for &(from, seconds) in &zone.offsets {
+        let entry = ZoneOffset {
+            from,
+            seconds,
+            reserved: 0,
+        };
+        bytes.extend_from_slice(entry.as_bytes());
+    }
+    for name in dtos {
+        bytes.extend_from_slice(DtoName { name: place(name) }.as_bytes());
+    }
+    bytes.append(&mut texts);
+    bytes
 }
 
 #[cfg(test)]

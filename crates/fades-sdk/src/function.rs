@@ -66,7 +66,9 @@ pub trait Function: Sized {
     /// # Errors
     /// By default: the function keeps no checkpoints.
     fn save(&mut self) -> Result<Vec<u8>, Abort> {
-        Err(Abort::new(format_args!("this function keeps no checkpoints")))
+        Err(Abort::new(format_args!(
+            "this function keeps no checkpoints"
+        )))
     }
 
     /// Continues from a checkpoint that an earlier life made.
@@ -75,7 +77,9 @@ pub trait Function: Sized {
     /// By default: the function keeps no checkpoints.
     fn restore(&mut self, checkpoint: &[u8]) -> Result<(), Abort> {
         let _ = checkpoint;
-        Err(Abort::new(format_args!("this function keeps no checkpoints")))
+        Err(Abort::new(format_args!(
+            "this function keeps no checkpoints"
+        )))
     }
 
     /// All data has been seen. What `output` holds afterwards is the answer.

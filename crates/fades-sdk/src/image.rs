@@ -9,3 +9,4 @@ mod panic;
 
 pub use entry::run;
 pub(crate) use gate::log;
+pub use heap::memory_left;

@@ -47,6 +47,7 @@ pub mod cbor;
 pub mod context;
 pub mod function;
 pub mod log;
+pub mod memory;
 pub mod output;
 pub mod params;
 pub mod reduce;

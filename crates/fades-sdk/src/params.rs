@@ -89,10 +89,12 @@ impl Params {
         name: &'static str,
         choices: &[(&'static str, T)],
     ) -> Result<Option<T>, Abort> {
-        match self.find(name)? {
-            None => Ok(None),
-            Some(mut value) => choose(name, value.item(), choices).map(Some),
-        }
+        let Some(mut value) = self.find(name)? else {
+            return Ok(None);
+        };
+        let names: Vec<_> = choices.iter().map(|choice| choice.0).collect();
+        let chosen = choose(name, value.item(), &names)?;
+        Ok(Some(choices[chosen].1))
     }
 
     /// What stands in `choices` beside each text of the list that parameter
@@ -105,15 +107,20 @@ impl Params {
         name: &'static str,
         choices: &[(&'static str, T)],
     ) -> Result<Option<Vec<T>>, Abort> {
+        let names: Vec<_> = choices.iter().map(|choice| choice.0).collect();
+        let chosen = self.chosen(name, &names)?;
+        Ok(chosen.map(|all| all.into_iter().map(|one| choices[one].1).collect()))
+    }
+
+    fn chosen(&self, name: &'static str, names: &[&str]) -> Result<Option<Vec<usize>>, Abort> {
         let Some(mut value) = self.find(name)? else {
             return Ok(None);
         };
-        let chosen = match value.clone().item() {
+        let chosen = match value.item() {
             Ok(Item::Array(n)) if n > 0 => {
-                let _ = value.item();
-                (0..n).map(|_| choose(name, value.item(), choices)).collect()
+                (0..n).map(|_| choose(name, value.item(), names)).collect()
             }
-            first => choose(name, first, choices).map(|one| alloc::vec![one]),
+            first => choose(name, first, names).map(|one| alloc::vec![one]),
         };
         chosen.map(Some)
     }
@@ -122,6 +129,7 @@ impl Params {
     ///
     /// # Errors
     /// When it is something else.
+    #[inline(never)]
     pub fn numbers(&self, name: &'static str) -> Result<Option<Vec<f64>>, Abort> {
         const WANTED: &str = "a list of numbers";
         let Some(mut value) = self.find(name)? else {
@@ -138,6 +146,7 @@ impl Params {
     }
 
     /// A reader at the value of parameter `name`, when it is given.
+    #[inline(never)]
     fn find(&self, name: &'static str) -> Result<Option<Reader<'_>>, Abort> {
         let mut asked = self.asked.take();
         if !asked.contains(&name) {
@@ -158,7 +167,7 @@ impl Params {
         let entries = match reader.item() {
             Ok(Item::Map(entries)) => entries,
             _ if self.given.is_empty() => 0,
-            Ok(_) => return Err(DecodeError::Unsupported(0)),
+            Ok(_) => return Err(DecodeError::Unsupported),
             Err(error) => return Err(error),
         };
         for _ in 0..entries {
@@ -222,19 +231,18 @@ fn mistyped(name: &str, wanted: &str, item: &Item<'_>) -> Abort {
     ))
 }
 
-fn choose<T: Copy>(
-    name: &str,
+/// Which of `names` the item is.
+#[inline(never)]
+fn choose(
+    parameter: &str,
     item: Result<Item<'_>, DecodeError>,
-    choices: &[(&'static str, T)],
-) -> Result<T, Abort> {
+    names: &[&str],
+) -> Result<usize, Abort> {
     let item = item.map_err(unreadable)?;
-    let chosen = match item {
-        Item::Text(text) => choices.iter().find(|(choice, _)| *choice == text),
-        _ => None,
-    };
-    chosen.map(|&(_, choice)| choice).ok_or_else(|| {
-        let known = list(choices.iter().map(|&(choice, _)| choice));
-        mistyped(name, &(String::from("one of ") + &known), &item)
+    let chosen = names.iter().position(|&name| item == Item::Text(name));
+    chosen.ok_or_else(|| {
+        let known = list(names.iter().copied());
+        mistyped(parameter, &(String::from("one of ") + &known), &item)
     })
 }
 

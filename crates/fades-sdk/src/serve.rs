@@ -2,6 +2,7 @@
 //! gives its answers back. The same code serves the gate of an image and the
 //! harness of a test.
 
+use alloc::vec::Vec;
 use core::mem::ManuallyDrop;
 
 use fades_abi::gate::{Event, event};
@@ -49,17 +50,68 @@ impl From<Full> for Stop {
     }
 }
 
-/// Serves events until the last answer has been given.
+/// The events of a function, behind one pointer: the loop below exists once, in
+/// the SDK, which is built for size.
+pub(crate) trait Events {
+    fn batch(&mut self, batch: &Batch<'_>, output: &mut Output) -> Result<(), Abort>;
+    fn end(&mut self, dto: u32) -> Result<(), Abort>;
+    fn window_end(&mut self, id: u64, from: i64, to: i64, output: &mut Output)
+    -> Result<(), Abort>;
+    fn save(&mut self) -> Result<Vec<u8>, Abort>;
+    fn restore(&mut self, checkpoint: &[u8]) -> Result<(), Abort>;
+    fn finish(&mut self, output: &mut Output) -> Result<(), Abort>;
+}
+
+impl<F: Function> Events for F {
+    fn batch(&mut self, batch: &Batch<'_>, output: &mut Output) -> Result<(), Abort> {
+        Function::batch(self, batch, output)
+    }
+
+    fn end(&mut self, dto: u32) -> Result<(), Abort> {
+        Function::end(self, dto)
+    }
+
+    fn window_end(
+        &mut self,
+        id: u64,
+        from: i64,
+        to: i64,
+        output: &mut Output,
+    ) -> Result<(), Abort> {
+        Function::window_end(self, id, from, to, output)
+    }
+
+    fn save(&mut self) -> Result<Vec<u8>, Abort> {
+        Function::save(self)
+    }
+
+    fn restore(&mut self, checkpoint: &[u8]) -> Result<(), Abort> {
+        Function::restore(self, checkpoint)
+    }
+
+    fn finish(&mut self, output: &mut Output) -> Result<(), Abort> {
+        Function::finish(self, output)
+    }
+}
+
+/// Makes a function and serves it events until its last answer has been given.
 pub(crate) fn serve<F: Function>(
-    host: &mut impl Host,
+    host: &mut dyn Host,
     params: &Params,
     window: &mut [u8],
 ) -> Result<(), Stop> {
-    // Neither is dropped: a function ends with its address space, and dropping
-    // on each way out of here would be a good part of a small image.
+    // Not dropped: a function ends with its address space.
     let mut function = ManuallyDrop::new(F::new(params)?);
     params.finish()?;
-    let mut output = ManuallyDrop::new(Output::default());
+    serve_events(host, &mut *function, window)
+}
+
+fn serve_events(
+    host: &mut dyn Host,
+    function: &mut dyn Events,
+    window: &mut [u8],
+) -> Result<(), Stop> {
+    let mut output = Output::default();
     loop {
         let event = host.next();
         match event.kind {

@@ -202,3 +202,65 @@ impl<T: Into<Value>> From<Option<T>> for Value {
         value.map_or(Self::Null, Into::into)
     }
 }
+
+/// What tests ask of an answer.
+#[cfg(any(test, feature = "testing"))]
+mod asked {
+    use super::{Map, Value};
+    use core::ops::Index;
+
+    impl Index<&str> for Map {
+        type Output = Value;
+
+        fn index(&self, name: &str) -> &Value {
+            self.get(name)
+                .unwrap_or_else(|| panic!("no `{name}` in {self:?}"))
+        }
+    }
+
+    impl Index<&str> for Value {
+        type Output = Self;
+
+        fn index(&self, name: &str) -> &Self {
+            match self {
+                Self::Map(map) => &map[name],
+                other => panic!("`{name}` was asked of {other:?}"),
+            }
+        }
+    }
+
+    impl Index<usize> for Value {
+        type Output = Self;
+
+        fn index(&self, at: usize) -> &Self {
+            match self {
+                Self::Array(items) => &items[at],
+                other => panic!("item {at} was asked of {other:?}"),
+            }
+        }
+    }
+
+    impl PartialEq<&str> for Value {
+        fn eq(&self, other: &&str) -> bool {
+            self.as_str() == Some(other)
+        }
+    }
+
+    impl PartialEq<i64> for Value {
+        fn eq(&self, other: &i64) -> bool {
+            *self == Self::Int(*other)
+        }
+    }
+
+    impl PartialEq<i32> for Value {
+        fn eq(&self, other: &i32) -> bool {
+            *self == i64::from(*other)
+        }
+    }
+
+    impl PartialEq<f64> for Value {
+        fn eq(&self, other: &f64) -> bool {
+            *self == Self::Float(*other)
+        }
+    }
+}

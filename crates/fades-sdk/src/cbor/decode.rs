@@ -18,31 +18,28 @@ const DEPTH_MAX: u8 = 16;
 pub enum DecodeError {
     /// The bytes end within the value.
     Short,
-    /// Bytes follow the value; where they begin.
-    Trailing(usize),
-    /// A head that means nothing here; where it ends.
-    Unsupported(usize),
-    /// A text is not UTF-8; where it ends.
-    Text(usize),
-    /// A map has this key twice, out of order or not as text; where the key
-    /// ends.
-    Key(usize),
+    /// Bytes follow the value.
+    Trailing,
+    /// An item that a [`Value`] cannot hold.
+    Unsupported,
+    /// A text is not UTF-8.
+    Text,
+    /// A map has a key twice, out of order or not as text.
+    Key,
     /// More than 16 lists and maps within each other.
     Deep,
 }
 
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (what, at) = match *self {
-            Self::Short => return f.write_str("the value is cut off"),
-            Self::Deep => return f.write_str("more than 16 lists and maps within each other"),
-            Self::Trailing(at) => ("bytes follow the value", at),
-            Self::Unsupported(at) => ("an item that is not supported", at),
-            Self::Text(at) => ("a text that is not UTF-8", at),
-            Self::Key(at) => ("a key that is no text or out of order", at),
-        };
-        f.write_str(what)?;
-        write!(f, " at byte {at}")
+        f.write_str(match *self {
+            Self::Short => "the value is cut off",
+            Self::Trailing => "bytes follow the value",
+            Self::Unsupported => "an item is not supported",
+            Self::Text => "a text is not UTF-8",
+            Self::Key => "a key is no text or out of order",
+            Self::Deep => "more than 16 lists and maps within each other",
+        })
     }
 }
 
@@ -102,7 +99,7 @@ impl<'b> Reader<'b> {
         if self.at == self.bytes.len() {
             Ok(())
         } else {
-            Err(DecodeError::Trailing(self.at))
+            Err(DecodeError::Trailing)
         }
     }
 
@@ -115,17 +112,16 @@ impl<'b> Reader<'b> {
         let n = match first & 0x1f {
             n @ 0..24 => n.into(),
             n @ 24..28 => self.big_endian(1 << (n - 24))?,
-            _ => return Err(DecodeError::Unsupported(self.at)),
+            _ => return Err(DecodeError::Unsupported),
         };
-        let unsupported = DecodeError::Unsupported(self.at);
-        let signed = i64::try_from(n).map_err(|_| unsupported);
+        let signed = i64::try_from(n).map_err(|_| DecodeError::Unsupported);
         Ok(match first & 0xe0 {
             major::UNSIGNED => Item::Int(signed?),
             major::NEGATIVE => Item::Int(!signed?),
             major::BYTES => Item::Bytes(self.take(n)?),
             major::TEXT => {
                 let text = core::str::from_utf8(self.take(n)?);
-                Item::Text(text.map_err(|_| DecodeError::Text(self.at))?)
+                Item::Text(text.map_err(|_| DecodeError::Text)?)
             }
             major::ARRAY => Item::Array(n),
             major::MAP => Item::Map(n),
@@ -136,7 +132,7 @@ impl<'b> Reader<'b> {
                 simple::HALF => Item::Float(half(n as u16)),
                 simple::SINGLE => Item::Float(f32::from_bits(n as u32).into()),
                 simple::DOUBLE => Item::Float(f64::from_bits(n)),
-                _ => return Err(unsupported),
+                _ => return Err(DecodeError::Unsupported),
             },
         })
     }
@@ -165,7 +161,7 @@ impl<'b> Reader<'b> {
     pub fn key(&mut self) -> Result<&'b str, DecodeError> {
         match self.item()? {
             Item::Text(text) => Ok(text),
-            _ => Err(DecodeError::Key(self.at)),
+            _ => Err(DecodeError::Key),
         }
     }
 
@@ -210,7 +206,7 @@ impl<'b> Reader<'b> {
             let key = self.key()?;
             let last = map.iter().next_back();
             if last.is_some_and(|(last, _)| (last.len(), last) >= (key.len(), key)) {
-                return Err(DecodeError::Key(self.at));
+                return Err(DecodeError::Key);
             }
             let value = self.value(depth + 1)?;
             map.set(String::from(key), value);

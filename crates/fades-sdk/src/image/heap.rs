@@ -18,6 +18,7 @@ use super::gate;
 /// its size, so that a failure never has to find its way through the callers.
 struct Heap {
     talc: TalcCell<Manual>,
+    size: AtomicUsize,
     used: AtomicUsize,
     peak: AtomicUsize,
 }
@@ -29,6 +30,7 @@ unsafe impl Sync for Heap {}
 #[global_allocator]
 static HEAP: Heap = Heap {
     talc: TalcCell::new(Manual),
+    size: AtomicUsize::new(0),
     used: AtomicUsize::new(0),
     peak: AtomicUsize::new(0),
 };
@@ -43,6 +45,7 @@ pub(super) unsafe fn install(region: Region) {
     // first allocation says that memory is short.
     // SAFETY: the caller vouches for the region.
     let _ = unsafe { HEAP.talc.claim(base, region.length as usize) };
+    HEAP.size.store(region.length as usize, Relaxed);
 }
 
 impl Heap {
@@ -60,9 +63,20 @@ impl Heap {
     }
 }
 
+/// Bytes of the heap that are not in use. What the allocator itself needs, and
+/// holes between allocations, are not taken off.
+#[must_use]
+pub fn memory_left() -> usize {
+    HEAP.size.load(Relaxed) - HEAP.used.load(Relaxed)
+}
+
+// Never inlined: link-time optimisation would copy them to every place where
+// something is dropped.
+//
 // SAFETY: all work is done by talc, which upholds the contract; the counters
 // change nothing.
 unsafe impl GlobalAlloc for Heap {
+    #[inline(never)]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the layout is the caller's.
         let memory = unsafe { self.talc.alloc(layout) };
@@ -73,12 +87,14 @@ unsafe impl GlobalAlloc for Heap {
         memory
     }
 
+    #[inline(never)]
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
         // SAFETY: memory and layout are the caller's.
         unsafe { self.talc.dealloc(memory, layout) };
         self.shrank(layout.size());
     }
 
+    #[inline(never)]
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: memory, layout and size are the caller's.
         let moved = unsafe { self.talc.realloc(memory, layout, size) };

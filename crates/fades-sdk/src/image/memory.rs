@@ -28,7 +28,11 @@ unsafe fn copy_short(to: *mut u8, from: *const u8, n: usize) {
             // SAFETY: as above.
             unsafe { to.cast::<$word>().write_unaligned(first) };
             // SAFETY: as above.
-            unsafe { to.wrapping_add(last).cast::<$word>().write_unaligned(second) };
+            unsafe {
+                to.wrapping_add(last)
+                    .cast::<$word>()
+                    .write_unaligned(second)
+            };
         }};
     }
     match n {
@@ -152,7 +156,11 @@ unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, n: usize) -> i32 {
         // SAFETY: as above.
         let y = unsafe { b.wrapping_add(at).cast::<u64>().read_unaligned() };
         if x != y {
-            return if x.swap_bytes() < y.swap_bytes() { -1 } else { 1 };
+            return if x.swap_bytes() < y.swap_bytes() {
+                -1
+            } else {
+                1
+            };
         }
         at += 8;
     }

@@ -1,0 +1,203 @@
+//! Builds functions with cargo, so that the same sources give the same images
+//! wherever they lie.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::{env, fs, io};
+
+use serde::Deserialize;
+
+use crate::elf::{Built, ImageError, image_from_elf};
+
+/// A function that has been built and written.
+#[derive(Debug)]
+pub struct Program {
+    /// The image and what belongs to it.
+    pub built: Built,
+    /// The image's file, `NAME.fades`.
+    pub image: PathBuf,
+    /// The symbols' file, `NAME.sym`.
+    pub symbols: PathBuf,
+}
+
+/// Why functions could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// cargo could not be started.
+    #[error("cannot start `cargo`: {0}; install Rust, or put cargo into the PATH")]
+    Start(#[source] io::Error),
+    /// cargo failed, and has said why.
+    #[error("cargo failed in {}: see its messages above", .folder.display())]
+    Failed {
+        /// Where it ran.
+        folder: PathBuf,
+    },
+    /// cargo said something that cannot be understood.
+    #[error("cannot understand cargo's output: {0}")]
+    Output(#[from] serde_json::Error),
+    /// Nothing was built.
+    #[error("{} has no program: a function is a package with src/main.rs", .folder.display())]
+    Nothing {
+        /// Where cargo ran.
+        folder: PathBuf,
+    },
+    /// A program cannot be an image.
+    #[error("{}: {source}", .program.display())]
+    Image {
+        /// The linked program.
+        program: PathBuf,
+        /// Why not.
+        #[source]
+        source: ImageError,
+    },
+    /// Two functions have the same name.
+    #[error("two functions are named `{name}`: their images would overwrite each other")]
+    Twice {
+        /// The name.
+        name: String,
+    },
+    /// A file could not be read or written.
+    #[error("{}: {source}", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Builds all functions of the package or workspace in `folder` and writes
+/// their images and symbols into `out`, which is made when it does not exist.
+/// cargo's messages go to standard error.
+///
+/// # Errors
+/// When cargo fails or one of the programs cannot be an image.
+pub fn build_workspace(folder: &Path, out: &Path) -> Result<Vec<Program>, BuildError> {
+    let flags = flags(&packages(folder)?);
+    let mut programs = BTreeMap::new();
+    for path in link(folder, &flags)? {
+        let built = read(&path)?;
+        if let Some(twice) = programs.insert(built.name.clone(), built) {
+            return Err(BuildError::Twice { name: twice.name });
+        }
+    }
+    if programs.is_empty() {
+        let folder = folder.into();
+        return Err(BuildError::Nothing { folder });
+    }
+    fs::create_dir_all(out).map_err(|source| file(out, source))?;
+    programs
+        .into_values()
+        .map(|built| write(built, out))
+        .collect()
+}
+
+fn file(path: &Path, source: io::Error) -> BuildError {
+    BuildError::File {
+        path: path.into(),
+        source,
+    }
+}
+
+fn read(path: &Path) -> Result<Built, BuildError> {
+    let elf = fs::read(path).map_err(|source| file(path, source))?;
+    image_from_elf(&elf).map_err(|source| BuildError::Image {
+        program: path.into(),
+        source,
+    })
+}
+
+fn write(built: Built, out: &Path) -> Result<Program, BuildError> {
+    let image = out.join(format!("{}.fades", built.name));
+    let symbols = out.join(format!("{}.sym", built.name));
+    fs::write(&symbols, built.symbol_file()).map_err(|source| file(&symbols, source))?;
+    fs::write(&image, &built.image).map_err(|source| file(&image, source))?;
+    Ok(Program {
+        built,
+        image,
+        symbols,
+    })
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    name: String,
+    version: String,
+    manifest_path: PathBuf,
+}
+
+/// All packages that take part in the build.
+fn packages(folder: &Path) -> Result<Vec<Package>, BuildError> {
+    let output = cargo(folder)
+        .args(["metadata", "--format-version=1"])
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(BuildError::Start)?;
+    if !output.status.success() {
+        let folder = folder.into();
+        return Err(BuildError::Failed { folder });
+    }
+    let metadata: Metadata = serde_json::from_slice(&output.stdout)?;
+    Ok(metadata.packages)
+}
+
+/// Compiler flags that keep the places of sources out of images: panics name
+/// `PACKAGE-VERSION/src/file.rs` wherever the package lies.
+fn flags(packages: &[Package]) -> String {
+    let remap = |package: &Package| {
+        let folder = package.manifest_path.parent()?.display();
+        let Package { name, version, .. } = package;
+        Some(format!("--remap-path-prefix={folder}={name}-{version}"))
+    };
+    let flags: Vec<_> = packages.iter().filter_map(remap).collect();
+    flags.join("\x1f")
+}
+
+/// Has cargo link all programs; returns their paths.
+fn link(folder: &Path, flags: &str) -> Result<Vec<PathBuf>, BuildError> {
+    let output = cargo(folder)
+        .args(["build", "--release", "--bins"])
+        .arg("--message-format=json-render-diagnostics")
+        // The flags of whoever builds must not change an image: one built for
+        // the native processor would not run elsewhere.
+        .env_remove("RUSTFLAGS")
+        .env("CARGO_ENCODED_RUSTFLAGS", flags)
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(BuildError::Start)?;
+    if !output.status.success() {
+        let folder = folder.into();
+        return Err(BuildError::Failed { folder });
+    }
+    let mut paths = Vec::new();
+    for line in output.stdout.split(|&b| b == b'\n') {
+        if !line.is_empty() {
+            let message: Message = serde_json::from_slice(line)?;
+            paths.extend(message.executable);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+#[derive(Deserialize)]
+struct Message {
+    /// The program, in messages about programs.
+    #[serde(default)]
+    executable: Option<PathBuf>,
+}
+
+/// The cargo that runs this, or the one in the path.
+fn cargo(folder: &Path) -> Command {
+    let program = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(program);
+    command.current_dir(folder).stdin(Stdio::null());
+    command
+}
