@@ -1,3 +1,15 @@
 //! The HTTP API under `/v1`.
+//!
+//! The only part of this crate that is asynchronous. A handler checks who asks
+//! ([`auth`]), reads and writes the store on a thread that may block, and sends
+//! the driver what concerns it; it decides nothing about running tasks.
 
+pub(crate) mod auth;
+mod functions;
+pub mod listen;
+mod operator;
+mod plan;
+pub(crate) mod problem;
+pub(crate) mod server;
+mod tasks;
 pub mod types;

@@ -2,6 +2,17 @@
 //!
 //! Takes signed tasks, keeps them so that neither a crash nor a power cut
 //! loses one, runs each in a tender of its own, and commits exactly one answer
-//! or failure for each.
+//! or failure for each. Start reading at [`core`], which decides everything
+//! and does nothing; the driver performs what it decides.
+//!
+//! Raw readings never pass through here: broker and tender share a socket pair
+//! that this process makes and hands away.
 
+pub mod admission;
 pub mod api;
+pub mod config;
+pub mod core;
+mod driver;
+pub mod node;
+mod shared;
+pub mod store;

@@ -222,6 +222,10 @@ impl Mtw {
     /// Most `retrieve` entries of a task.
     pub const RETRIEVE_MAX: usize = 32;
 
+    /// Longest parameters as deterministic CBOR, bytes; what a function's
+    /// address space has room for.
+    pub const PARAMS_MAX: usize = 64 * 1024;
+
     /// Checks what the types cannot.
     ///
     /// # Errors

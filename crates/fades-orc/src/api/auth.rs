@@ -1,0 +1,161 @@
+//! Who asks, and what they may.
+//!
+//! The operator is whoever reaches the Unix socket as the node's own user or
+//! as root; the operator may read and cancel. Everybody else carries a signed
+//! request. Submitting and publishing need the signature of the envelope in
+//! any case, so the operator cannot do either without a key.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use axum::extract::ConnectInfo;
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+use fades_task::identity::{Digest, Name};
+use fades_task::time::Time;
+use fades_trust::request::{VerifiedRequest, from_header, verify_request};
+use fades_trust::task::Audience;
+use fades_trust::trust::{Role, TrustStore};
+
+use super::problem::{BUSY, FAILED, UNSIGNED};
+use super::server::Api;
+use super::types::Problem;
+
+/// Most nonces that are remembered; they are forgotten within minutes.
+const NONCES_MAX: usize = 100_000;
+
+/// The other end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Peer {
+    /// A process of this host, by its user.
+    User(u32),
+    /// Anybody.
+    Unknown,
+}
+
+/// Who asks.
+#[derive(Debug)]
+pub(super) enum Caller {
+    Operator,
+    Signed(Box<VerifiedRequest>),
+}
+
+/// Parses the table of trusted keys; the text of an error names what is wrong.
+pub(crate) fn load_trust(path: &Path) -> Result<TrustStore, String> {
+    let text = std::fs::read_to_string(path).map_err(|e| e.to_string())?;
+    TrustStore::parse(&text).map_err(|e| e.to_string())
+}
+
+/// Nonces of requests that are still valid.
+#[derive(Debug, Default)]
+pub(super) struct Nonces(Mutex<BTreeMap<(Digest, Name), Time>>);
+
+impl Nonces {
+    /// Whether the nonce is new; it is not from now on.
+    fn take(&self, request: &VerifiedRequest, now: Time) -> Result<(), Problem> {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let nonce = (request.key().public.id(), request.statement().nonce.clone());
+        if seen.get(&nonce).is_some_and(|expires| *expires > now) {
+            let detail = "this signed request was served already: sign each request for itself";
+            return Err(Problem::new(UNSIGNED, detail));
+        }
+        if seen.len() >= NONCES_MAX {
+            seen.retain(|_, expires| *expires > now);
+        }
+        if seen.len() >= NONCES_MAX {
+            let detail = "too many signed requests at once: try again in some minutes";
+            return Err(Problem::new(BUSY, detail));
+        }
+        seen.insert(nonce, request.statement().expires);
+        Ok(())
+    }
+}
+
+impl Api {
+    pub(super) fn trust(&self) -> Result<TrustStore, Problem> {
+        let path = &self.config.trust;
+        load_trust(path)
+            .map_err(|reason| Problem::new(FAILED, format!("{}: {reason}", path.display())))
+    }
+
+    pub(super) fn audience(&self) -> Audience<'_> {
+        Audience {
+            name: &self.config.name,
+            labels: &self.config.labels,
+        }
+    }
+
+    /// Who sent the request with these headers.
+    pub(super) fn caller(&self, parts: &Parts) -> Result<Caller, Problem> {
+        let peer = parts.extensions.get::<ConnectInfo<Peer>>();
+        let peer = peer.map_or(Peer::Unknown, |info| info.0);
+        let Some(header) = parts.headers.get(AUTHORIZATION) else {
+            return match peer {
+                Peer::User(user) if user == 0 || user == self.user => Ok(Caller::Operator),
+                Peer::User(_) | Peer::Unknown => Err(Problem::new(
+                    UNSIGNED,
+                    "sign the request with a key that this node trusts (Authorization: FADES …), or ask as the node's own user over its socket",
+                )),
+            };
+        };
+        let envelope = from_header(header.to_str().unwrap_or_default())
+            .map_err(fades_trust::refusal::Refusal::from)?;
+        let now = crate::driver::wall_time();
+        let path = parts.uri.path_and_query().map_or("/", |p| p.as_str());
+        let received = (parts.method.as_str(), path);
+        let request = verify_request(&envelope, &self.trust()?, self.audience(), received, now)?;
+        self.nonces.take(&request, now)?;
+        Ok(Caller::Signed(Box::new(request)))
+    }
+}
+
+impl Caller {
+    /// Whether they may read.
+    pub(super) fn may_read(&self) -> Result<(), Problem> {
+        match self {
+            Self::Operator => Ok(()),
+            Self::Signed(request) => Ok(request.require(Role::Read)?),
+        }
+    }
+
+    /// Whether they may ask what would become of a task.
+    pub(super) fn may_plan(&self) -> Result<(), Problem> {
+        match self {
+            Self::Signed(request) if request.key().has(Role::Submit) => Ok(()),
+            _ => self.may_read(),
+        }
+    }
+
+    /// Whether they may read what concerns tasks of `service`: its own tasks
+    /// are open to whoever may submit them.
+    pub(super) fn may_read_of(&self, service: &Name) -> Result<(), Problem> {
+        match self {
+            Self::Signed(request)
+                if request.key().has(Role::Submit) && request.require_service(service).is_ok() =>
+            {
+                Ok(())
+            }
+            _ => self.may_read(),
+        }
+    }
+
+    /// Whether they may cancel a task of `service`.
+    pub(super) fn may_cancel(&self, service: &Name) -> Result<(), Problem> {
+        match self {
+            Self::Operator => Ok(()),
+            Self::Signed(request) => {
+                request.require(Role::Submit)?;
+                Ok(request.require_service(service)?)
+            }
+        }
+    }
+
+    /// Who they are, for the record.
+    pub(super) fn words(&self) -> String {
+        match self {
+            Self::Operator => "the node's operator".to_owned(),
+            Self::Signed(request) => format!("key {}", request.key().name),
+        }
+    }
+}

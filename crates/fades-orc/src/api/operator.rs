@@ -1,0 +1,114 @@
+//! What an operator asks: resources, sources, the node itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::request::Parts;
+use fades_task::message::BrokerReport;
+use fades_task::quantity;
+use fades_task::resource::SourceReport;
+use tokio::sync::oneshot;
+
+use super::problem::{BUSY, FAILED, REFUSED};
+use super::server::{Api, Shelf, blocking, name};
+use super::types::{NodeInfo, Problem, Resources};
+use crate::driver::{Ask, Input};
+
+/// A broker has answered within this time; reading a whole source takes some.
+const ANSWER_WITHIN: Duration = Duration::from_secs(120);
+
+/// Asks the broker.
+pub(super) async fn ask(api: &Api, ask: Ask) -> Result<BrokerReport, Problem> {
+    let (reply, answer) = oneshot::channel();
+    api.tell(Input::Ask { ask, reply })?;
+    match tokio::time::timeout(ANSWER_WITHIN, answer).await {
+        Ok(Ok(report)) => Ok(report),
+        Ok(Err(_)) => {
+            let last = api.shared.live().broker.last_end.clone();
+            let last = last.map_or_else(String::new, |l| format!(" ({l})"));
+            let detail =
+                format!("the broker is not there{last}; it is started again: try in a moment");
+            Err(Problem::new(BUSY, detail))
+        }
+        Err(_) => {
+            let detail = format!(
+                "the broker gave no answer within {} s",
+                ANSWER_WITHIN.as_secs()
+            );
+            Err(Problem::new(BUSY, detail))
+        }
+    }
+}
+
+/// A broker of this build answers what was asked.
+pub(super) fn confused() -> Problem {
+    Problem::new(FAILED, "the broker answered something else than was asked")
+}
+
+async fn check_reader(api: &Arc<Api>, parts: Parts) -> Result<(), Problem> {
+    blocking(api, move |api| api.caller(&parts)?.may_plan()).await
+}
+
+/// `GET /v1/resources`
+pub(super) async fn resources(State(api): Shelf, parts: Parts) -> Result<Json<Resources>, Problem> {
+    check_reader(&api, parts).await?;
+    match ask(&api, Ask::Resources).await? {
+        BrokerReport::Resources { devices, .. } => Ok(Json(Resources { devices })),
+        _ => Err(confused()),
+    }
+}
+
+/// `POST /v1/sources/{name}/test`
+pub(super) async fn test_source(
+    State(api): Shelf,
+    Path(source): Path<String>,
+    parts: Parts,
+) -> Result<Json<SourceReport>, Problem> {
+    let source = name(&source)?;
+    blocking(&api, move |api| api.caller(&parts)?.may_read()).await?;
+    match ask(&api, Ask::TestSource(source)).await? {
+        BrokerReport::Tested { report, .. } => report
+            .map(|r| Json(*r))
+            .map_err(|reason| Problem::new(REFUSED, reason)),
+        _ => Err(confused()),
+    }
+}
+
+/// `GET /v1/node`
+pub(super) async fn node(State(api): Shelf, parts: Parts) -> Result<Json<NodeInfo>, Problem> {
+    blocking(&api, move |api| {
+        api.caller(&parts)?.may_plan()?;
+        Ok(Json(describe(api)?))
+    })
+    .await
+}
+
+fn describe(api: &Api) -> Result<NodeInfo, Problem> {
+    let config = &api.config;
+    let tasks = api.store.counts()?;
+    let functions = api.store.functions()?.len() as u64;
+    let trust = api.trust()?;
+    let development = trust.keys().iter().filter(|k| k.development);
+    let uptime = api.started.1.elapsed().as_nanos();
+    let live = api.shared.live();
+    Ok(NodeInfo {
+        name: config.name.clone(),
+        labels: config.labels.clone(),
+        version: config.version.clone(),
+        pid: std::process::id(),
+        started: api.started.0,
+        uptime: quantity::Duration(u64::try_from(uptime).unwrap_or(u64::MAX)),
+        isolation: config.isolation.clone(),
+        parallel: config.parallel,
+        memory: config.memory,
+        caps: config.caps,
+        broker: live.broker.clone(),
+        tenders: live.tenders.values().cloned().collect(),
+        tasks,
+        functions,
+        development_keys: development.map(|k| k.name.clone()).collect(),
+        store_error: live.store_error.clone(),
+    })
+}

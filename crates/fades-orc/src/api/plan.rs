@@ -1,0 +1,105 @@
+//! What would happen to a task, without anything happening.
+
+use axum::Json;
+use axum::extract::{Request, State};
+use fades_task::identity::Digest;
+use fades_task::message::BrokerReport;
+use fades_task::mtw::{Dto, Mtw};
+use fades_task::result::RetrievalFailure;
+use fades_trust::envelope::Envelope;
+use fades_trust::task::verify_task;
+
+use super::operator::{ask, confused};
+use super::problem::MALFORMED;
+use super::server::{Api, Shelf, blocking, body};
+use super::types::{BODY_MAX, Plan, Problem};
+use crate::admission::{self, Refusal};
+use crate::driver::{Ask, wall_time};
+
+/// `POST /v1/plan`
+pub(super) async fn plan(State(api): Shelf, request: Request) -> Result<Json<Plan>, Problem> {
+    let (parts, content) = request.into_parts();
+    let request = Request::from_parts(parts.clone(), content);
+    let bytes = body(request, BODY_MAX).await?;
+    let (mut plan, dtos) = blocking(&api, move |api| {
+        api.caller(&parts)?.may_plan()?;
+        decide(api, &bytes)
+    })
+    .await?;
+    if !dtos.is_empty() {
+        match preview(&api, dtos).await? {
+            Ok(previews) => plan.retrieve = previews,
+            Err(failure) => plan.retrieve_refusal = Some(failure.to_string()),
+        }
+    }
+    Ok(Json(plan))
+}
+
+async fn preview(
+    api: &Api,
+    dtos: Vec<Dto>,
+) -> Result<Result<Vec<fades_task::resource::Preview>, RetrievalFailure>, Problem> {
+    match ask(api, Ask::Preview(dtos)).await? {
+        BrokerReport::Previewed { previews, .. } => Ok(previews),
+        _ => Err(confused()),
+    }
+}
+
+/// The decision, and what to ask the broker.
+fn decide(api: &Api, bytes: &[u8]) -> Result<(Plan, Vec<Dto>), Problem> {
+    let (signed, mut mtw, refusal) = read(api, bytes)?;
+    let mut plan = Plan {
+        refusal: refusal.map(|r| r.to_string()),
+        signed,
+        function: None,
+        isolation: None,
+        memory: mtw.function.limits.memory,
+        retrieve: Vec::new(),
+        retrieve_refusal: None,
+    };
+    if let Some(digest) = pin(api, &mut mtw)? {
+        plan.function = Some(mtw.function.image.clone());
+        let function = api.store.function(digest)?;
+        match admission::check(&mtw, digest, function.as_ref(), &api.config) {
+            Ok(isolations) => plan.isolation = isolations.first().copied(),
+            Err(refusal) => {
+                plan.refusal.get_or_insert(refusal.to_string());
+            }
+        }
+    } else {
+        let refusal = Refusal::UnknownFunction(mtw.function.image.clone());
+        plan.refusal.get_or_insert(refusal.to_string());
+    }
+    let now = wall_time();
+    let dtos = mtw.retrieve.iter().map(|r| r.resolve(now)).collect();
+    Ok((plan, dtos))
+}
+
+/// The task, whether it is signed, and why it would be refused for that.
+fn read(
+    api: &Api,
+    bytes: &[u8],
+) -> Result<(bool, Mtw, Option<fades_trust::refusal::Refusal>), Problem> {
+    let malformed = |e: serde_json::Error| Problem::new(MALFORMED, format!("the task: {e}"));
+    let value: serde_json::Value = serde_json::from_slice(bytes).map_err(malformed)?;
+    if value.get("payloadType").is_none() {
+        let mtw: Mtw = serde_json::from_slice(bytes).map_err(malformed)?;
+        let refusal = mtw.check().err().map(Into::into);
+        return Ok((false, mtw, refusal));
+    }
+    let envelope = Envelope::parse(bytes).map_err(fades_trust::refusal::Refusal::from)?;
+    let mtw: Mtw = serde_json::from_slice(&envelope.payload).map_err(malformed)?;
+    let verified = verify_task(&envelope, &api.trust()?, api.audience(), wall_time());
+    Ok((true, mtw, verified.err()))
+}
+
+/// The digest of the task's function; a bare name means the newest one.
+fn pin(api: &Api, mtw: &mut Mtw) -> Result<Option<Digest>, Problem> {
+    let image = &mut mtw.function.image;
+    if image.digest.is_none() {
+        let functions = api.store.functions()?;
+        let newest = functions.iter().find(|f| f.name == image.name);
+        image.digest = newest.map(|f| f.digest);
+    }
+    Ok(image.digest)
+}

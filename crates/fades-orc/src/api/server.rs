@@ -1,0 +1,259 @@
+//! Routes, connections and the thread that serves them.
+
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::{Bytes, to_bytes};
+use axum::extract::Request;
+use axum::extract::connect_info::Connected;
+use axum::http::header::CONTENT_LENGTH;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::serve::IncomingStream;
+use fades_task::identity::Name;
+use fades_task::time::Time;
+use tokio::net::{TcpListener, UnixListener};
+use tracing::error;
+
+use super::auth::{Nonces, Peer};
+use super::listen::Listeners;
+use super::problem::{FAILED, MALFORMED, METHOD, NOT_FOUND, TOO_LARGE, TOO_SLOW};
+use super::types::Problem;
+use super::{functions, operator, plan, tasks};
+use crate::config::NodeConfig;
+use crate::driver::{Input, wall_time};
+use crate::shared::Shared;
+use crate::store::Store;
+
+/// A body must have arrived within this time.
+const BODY_WITHIN: Duration = Duration::from_secs(30);
+
+/// Requests that are being served have this long when the node ends.
+const END_WITHIN: Duration = Duration::from_secs(2);
+
+/// Threads that may block on the store or on signatures.
+const BLOCKING_THREADS: usize = 4;
+
+/// What all handlers share.
+#[derive(Debug)]
+pub(crate) struct Api {
+    pub(super) config: Arc<NodeConfig>,
+    pub(super) store: Arc<Store>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) inputs: Sender<Input>,
+    pub(super) nonces: Nonces,
+    /// The node's own user.
+    pub(super) user: u32,
+    pub(super) started: (Time, Instant),
+}
+
+impl Api {
+    pub(crate) fn new(
+        config: Arc<NodeConfig>,
+        store: Arc<Store>,
+        shared: Arc<Shared>,
+        inputs: Sender<Input>,
+    ) -> Self {
+        Self {
+            config,
+            store,
+            shared,
+            inputs,
+            nonces: Nonces::default(),
+            user: rustix::process::geteuid().as_raw(),
+            started: (wall_time(), Instant::now()),
+        }
+    }
+
+    /// Tells the driver.
+    pub(super) fn tell(&self, input: Input) -> Result<(), Problem> {
+        let gone = |_| Problem::new(FAILED, "the node is about to end");
+        self.inputs.send(input).map_err(gone)
+    }
+}
+
+/// What handlers are given.
+pub(super) type Shelf = axum::extract::State<Arc<Api>>;
+
+/// Runs `work`, which reads or writes the store, where it may block.
+pub(super) async fn blocking<T: Send + 'static>(
+    api: &Arc<Api>,
+    work: impl FnOnce(&Api) -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    let api = Arc::clone(api);
+    let done = tokio::task::spawn_blocking(move || work(&api)).await;
+    done.unwrap_or_else(|e| {
+        error!(reason = %e, "a request failed");
+        Err(Problem::new(
+            FAILED,
+            "the request failed: see the node's log",
+        ))
+    })
+}
+
+/// The whole body, which has at most `max` bytes and arrives in time.
+pub(super) async fn body(request: Request, max: usize) -> Result<Bytes, Problem> {
+    let too_large = || {
+        Problem::new(
+            TOO_LARGE,
+            format!("the body may have {max} bytes at the most"),
+        )
+    };
+    let announced = request.headers().get(CONTENT_LENGTH);
+    let announced = announced.and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|n| n > max as u64) {
+        return Err(too_large());
+    }
+    let read = to_bytes(request.into_body(), max);
+    match tokio::time::timeout(BODY_WITHIN, read).await {
+        Err(_) => Err(Problem::new(
+            TOO_SLOW,
+            format!("the body was not there within {} s", BODY_WITHIN.as_secs()),
+        )),
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(e)) if is_limit(&e) => Err(too_large()),
+        Ok(Err(e)) => Err(Problem::new(MALFORMED, format!("the body: {e}"))),
+    }
+}
+
+fn is_limit(error: &axum::Error) -> bool {
+    let mut next: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = next {
+        if error.is::<http_body_util::LengthLimitError>() {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+/// The name in a path.
+pub(super) fn name(text: &str) -> Result<Name, Problem> {
+    text.parse()
+        .map_err(|e: fades_task::identity::IdentityError| Problem::new(MALFORMED, e.to_string()))
+}
+
+fn routes(api: Arc<Api>) -> Router {
+    Router::new()
+        .route("/v1/tasks", post(tasks::submit).get(tasks::list))
+        .route("/v1/tasks/{id}", get(tasks::show))
+        .route("/v1/tasks/{id}/result", get(tasks::result))
+        .route("/v1/tasks/{id}/logs", get(tasks::logs))
+        .route("/v1/tasks/{id}/readings", get(tasks::readings))
+        .route("/v1/tasks/{id}/cancel", post(tasks::cancel))
+        .route(
+            "/v1/functions",
+            post(functions::publish).get(functions::list),
+        )
+        .route("/v1/resources", get(operator::resources))
+        .route("/v1/sources/{name}/test", post(operator::test_source))
+        .route("/v1/plan", post(plan::plan))
+        .route("/v1/node", get(operator::node))
+        .fallback(nowhere)
+        .method_not_allowed_fallback(no_method)
+        .with_state(api)
+}
+
+async fn nowhere(request: Request) -> Response {
+    let detail = format!("{} is no path of this API", request.uri().path());
+    Problem::new(NOT_FOUND, detail).into_response()
+}
+
+async fn no_method(request: Request) -> Response {
+    let detail = format!(
+        "{} does not take {}",
+        request.uri().path(),
+        request.method()
+    );
+    Problem::new(METHOD, detail).into_response()
+}
+
+impl Connected<IncomingStream<'_, UnixListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        let user = stream.io().peer_cred();
+        user.map_or(Self::Unknown, |user| Self::User(user.uid()))
+    }
+}
+
+impl Connected<IncomingStream<'_, TcpListener>> for Peer {
+    fn connect_info(_: IncomingStream<'_, TcpListener>) -> Self {
+        Self::Unknown
+    }
+}
+
+/// The thread that serves the API. Dropping it ends it.
+#[derive(Debug)]
+pub(crate) struct Server {
+    thread: Option<JoinHandle<()>>,
+    shared: Arc<Shared>,
+}
+
+impl Server {
+    pub(crate) fn start(api: Api, listeners: Listeners) -> std::io::Result<Self> {
+        let shared = Arc::clone(&api.shared);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(BLOCKING_THREADS)
+            .build()?;
+        let (unix, tcp, socket) = listeners.into_parts();
+        let _entered = runtime.enter();
+        let unix = UnixListener::from_std(unix)?;
+        let tcp = tcp.map(TcpListener::from_std).transpose()?;
+        drop(_entered);
+        let thread = std::thread::Builder::new()
+            .name("api".to_owned())
+            .spawn(move || {
+                let _socket = socket;
+                runtime.block_on(serve(Arc::new(api), unix, tcp));
+                runtime.shutdown_timeout(END_WITHIN);
+            })?;
+        Ok(Self {
+            thread: Some(thread),
+            shared,
+        })
+    }
+}
+
+async fn serve(api: Arc<Api>, unix: UnixListener, tcp: Option<TcpListener>) {
+    let shared = Arc::clone(&api.shared);
+    let end = || {
+        let mut ending = shared.ending();
+        // The sender lives as long as the node.
+        async move { drop(ending.wait_for(|ending| *ending).await) }
+    };
+    let make = routes(api).into_make_service_with_connect_info::<Peer>();
+    let local = axum::serve(unix, make.clone()).with_graceful_shutdown(end());
+    let both = async {
+        match tcp {
+            None => local.await,
+            Some(tcp) => {
+                let remote = axum::serve(tcp, make).with_graceful_shutdown(end());
+                let (local, remote) = tokio::join!(local, remote);
+                local.and(remote)
+            }
+        }
+    };
+    let late = async {
+        end().await;
+        tokio::time::sleep(END_WITHIN).await;
+    };
+    tokio::select! {
+        served = both => if let Err(e) = served {
+            error!(reason = %e, "the API has ended");
+        },
+        () = late => {}
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shared.end();
+        if let Some(thread) = self.thread.take() {
+            // A panic was logged when it happened.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What a node is told at its start, resolved: nothing here can be wrong in
+//! itself any more.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use fades_task::identity::Name;
+use fades_task::limits::Limits;
+use fades_task::quantity::Size;
+
+use crate::api::types::IsolationInfo;
+
+/// Most tasks that may wait.
+pub const QUEUE_MAX: u64 = 10_000;
+
+/// Configuration of a node.
+#[derive(Debug, Clone)]
+pub struct NodeConfig {
+    /// Name of the node.
+    pub name: Name,
+    /// Its labels.
+    pub labels: Vec<Name>,
+    /// Version of the program, for people.
+    pub version: String,
+    /// Folder of the store; made when it is not there.
+    pub folder: PathBuf,
+    /// The table of trusted keys; read anew whenever it is needed.
+    pub trust: PathBuf,
+    /// Path of the API's Unix socket.
+    pub socket: PathBuf,
+    /// Loopback address on which the API listens besides.
+    pub listen: Option<SocketAddr>,
+    /// The tender's program.
+    pub tender: PathBuf,
+    /// The broker.
+    pub broker: BrokerConfig,
+    /// Most tasks that run at once.
+    pub parallel: usize,
+    /// Memory for functions, all together.
+    pub memory: Size,
+    /// The largest limits that a task may ask for.
+    pub caps: Limits,
+    /// What each isolation says of itself, strongest first.
+    pub isolation: Vec<IsolationInfo>,
+    /// Highest SIMD level that functions may be told.
+    pub simd: u32,
+    /// Version of the function contract, major and minor.
+    pub abi: (u16, u16),
+}
+
+/// How to start the broker, and what to tell it.
+#[derive(Debug, Clone)]
+pub struct BrokerConfig {
+    /// Its program.
+    pub program: PathBuf,
+    /// The program's arguments.
+    pub arguments: Vec<OsString>,
+    /// The sources' configuration, as the broker understands it.
+    pub sources: serde_json::Value,
+    /// Folder in which batch files may be made when no better place is there.
+    pub folder: PathBuf,
+    /// Most bytes of batch files at any time.
+    pub budget: Size,
+    /// Bytes of a batch file at which a chunk ends.
+    pub chunk: Size,
+    /// Folder against which relative paths of sources are resolved.
+    pub base: PathBuf,
+}

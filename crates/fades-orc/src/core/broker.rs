@@ -1,0 +1,129 @@
+//! Supervision of the broker: started again after a pause that grows while it
+//! keeps dying, killed when it no longer answers.
+
+use fades_task::quantity::Duration;
+
+use super::{Effect, Tick, Timer};
+
+/// A broker has this long to become ready.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// Time between two pings.
+const PING_EVERY: Duration = Duration::from_secs(10);
+
+/// Pings without answer after which a broker is killed.
+const PINGS_MISSED_MAX: u32 = 3;
+
+/// Pause before a broker is started again; doubled each time.
+const PAUSE: Duration = Duration(100_000_000);
+
+/// The pause is doubled as often as this: 6.4 s.
+const DOUBLINGS_MAX: u32 = 6;
+
+/// A broker that was up for this long starts with the first pause again.
+const HEALTHY_AFTER: Duration = Duration::from_secs(30);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Down,
+    Starting,
+    Up { since: Tick, missed: u32 },
+}
+
+#[derive(Debug)]
+pub(super) struct Broker {
+    state: State,
+    /// How often it was started.
+    starts: u32,
+    /// How often in a row it died early.
+    failures: u32,
+}
+
+impl Broker {
+    pub(super) const fn new() -> Self {
+        Self {
+            state: State::Down,
+            starts: 0,
+            failures: 0,
+        }
+    }
+
+    pub(super) const fn is_up(&self) -> bool {
+        matches!(self.state, State::Up { .. })
+    }
+
+    pub(super) fn start(&mut self, now: Tick) -> Vec<Effect> {
+        if self.state != State::Down {
+            return Vec::new();
+        }
+        self.state = State::Starting;
+        self.starts += 1;
+        let overdue = Effect::SetTimer {
+            at: now.after(READY_WITHIN),
+            timer: Timer::BrokerReady(self.starts),
+        };
+        vec![Effect::StartBroker, overdue]
+    }
+
+    pub(super) fn up(&mut self, now: Tick) -> Option<Effect> {
+        if self.state != State::Starting {
+            return None;
+        }
+        self.state = State::Up {
+            since: now,
+            missed: 0,
+        };
+        Some(self.next_ping(now))
+    }
+
+    pub(super) fn pong(&mut self) {
+        if let State::Up { missed, .. } = &mut self.state {
+            *missed = 0;
+        }
+    }
+
+    pub(super) fn lost(&mut self, now: Tick) -> Option<Effect> {
+        match self.state {
+            State::Down => return None,
+            State::Up { since, .. } if since.after(HEALTHY_AFTER) <= now => self.failures = 0,
+            State::Up { .. } | State::Starting => {}
+        }
+        self.state = State::Down;
+        let pause = Duration(PAUSE.0 << self.failures.min(DOUBLINGS_MAX));
+        self.failures += 1;
+        Some(Effect::SetTimer {
+            at: now.after(pause),
+            timer: Timer::BrokerRestart,
+        })
+    }
+
+    pub(super) fn kill(&self) -> Option<Effect> {
+        (self.state != State::Down).then_some(Effect::KillBroker)
+    }
+
+    pub(super) fn ready_overdue(&self, start: u32) -> Option<Effect> {
+        let overdue = self.state == State::Starting && self.starts == start;
+        overdue.then_some(Effect::KillBroker)
+    }
+
+    pub(super) fn ping(&mut self, start: u32, now: Tick) -> Vec<Effect> {
+        let State::Up { missed, .. } = &mut self.state else {
+            return Vec::new();
+        };
+        if self.starts != start {
+            return Vec::new();
+        }
+        if *missed >= PINGS_MISSED_MAX {
+            return vec![Effect::KillBroker];
+        }
+        *missed += 1;
+        vec![Effect::PingBroker, self.next_ping(now)]
+    }
+
+    fn next_ping(&self, now: Tick) -> Effect {
+        Effect::SetTimer {
+            at: now.after(PING_EVERY),
+            timer: Timer::BrokerPing(self.starts),
+        }
+    }
+}

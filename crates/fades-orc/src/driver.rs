@@ -1,0 +1,474 @@
+//! Performs what the core decides.
+//!
+//! One thread owns the core, the timers, the processes and the order of
+//! effects; everything that happens reaches it as an [`Input`] on one queue.
+//! A thread for each process reads what that process says. When the store
+//! cannot be written, the driver stops at that effect and tries again: what
+//! builds on a state never happens before it is stored.
+
+mod broker;
+mod tender;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use fades_task::identity::Name;
+use fades_task::message::{BrokerReport, BrokerRequest};
+use fades_task::mtw::{Dto, Mtw};
+use fades_task::time::Time;
+use tokio::sync::oneshot;
+use tracing::{debug, error, info, warn};
+
+use self::broker::BrokerProcess;
+use self::tender::TenderProcess;
+use crate::api::types::LogLine;
+use crate::config::NodeConfig;
+use crate::core::{Core, Effect, Event, Now, RunId, Task, TenderEvent, Tick, Timer};
+use crate::shared::Shared;
+use crate::store::{Store, StoreError};
+
+/// First pause before a store that failed is tried again.
+const STORE_PAUSE: Duration = Duration::from_millis(200);
+
+/// Longest pause before a store that failed is tried again.
+const STORE_PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// Processes that were killed have this long to be gone.
+const END_WITHIN: Duration = Duration::from_secs(5);
+
+/// Something that reached the driver.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// For the core.
+    Event(Event),
+    /// A function logged.
+    Log { run: RunId, line: LogLine },
+    /// A tender's channel has ended; the last input of its run.
+    TenderLeft { run: RunId, said: String },
+    /// The broker said something.
+    Broker(BrokerReport),
+    /// The broker's channel has ended; the last input of that broker.
+    BrokerLeft { said: String },
+    /// The API wants the broker to answer something.
+    Ask { ask: Ask, reply: Reply },
+    /// End; the queue's last input of interest.
+    Shutdown,
+}
+
+/// A question to the broker.
+#[derive(Debug)]
+pub(crate) enum Ask {
+    Resources,
+    TestSource(Name),
+    Preview(Vec<Dto>),
+}
+
+/// Where the broker's answer goes. Dropped when the broker is not there.
+pub(crate) type Reply = oneshot::Sender<BrokerReport>;
+
+/// What the driver knows of a task that has not ended.
+#[derive(Debug)]
+struct Open {
+    mtw: Arc<Mtw>,
+    accepted: Time,
+}
+
+/// The driver, before and while it runs.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    core: Core,
+    config: Arc<NodeConfig>,
+    store: Arc<Store>,
+    shared: Arc<Shared>,
+    started: Instant,
+    inputs: Receiver<Input>,
+    sender: Sender<Input>,
+    timers: BTreeMap<(Tick, u64), Timer>,
+    next_timer: u64,
+    open: HashMap<Name, Open>,
+    tenders: HashMap<RunId, TenderProcess>,
+    broker: Option<BrokerProcess>,
+    asks: HashMap<u64, Reply>,
+    next_ask: u64,
+    /// Told once whether the first broker took its configuration.
+    first: Option<Sender<Result<(), String>>>,
+    ending: bool,
+}
+
+/// The time of the system's clock.
+pub(crate) fn wall_time() -> Time {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    // A clock before 1970 is wrong; the epoch is the least surprising answer.
+    let nanos = since.map_or(0, |d| d.as_nanos());
+    Time(i64::try_from(nanos).unwrap_or(i64::MAX))
+}
+
+impl Driver {
+    pub(crate) fn new(
+        config: Arc<NodeConfig>,
+        store: Arc<Store>,
+        shared: Arc<Shared>,
+        (sender, inputs): (Sender<Input>, Receiver<Input>),
+        first: Sender<Result<(), String>>,
+    ) -> Self {
+        let capacity = crate::core::Capacity {
+            parallel: config.parallel,
+            memory: config.memory,
+        };
+        Self {
+            core: Core::new(capacity),
+            config,
+            store,
+            shared,
+            started: Instant::now(),
+            inputs,
+            sender,
+            timers: BTreeMap::new(),
+            next_timer: 0,
+            open: HashMap::new(),
+            tenders: HashMap::new(),
+            broker: None,
+            asks: HashMap::new(),
+            next_ask: 0,
+            first: Some(first),
+            ending: false,
+        }
+    }
+
+    /// Takes up the tasks that an earlier life of the node left, then works
+    /// until it is told to end.
+    pub(crate) fn run(mut self, unfinished: Vec<Task>) {
+        self.step(Event::Start);
+        if !unfinished.is_empty() {
+            info!(tasks = unfinished.len(), "taking up unfinished tasks");
+        }
+        for task in unfinished {
+            self.step(Event::Accepted(task));
+        }
+        while !self.ending {
+            self.turn();
+        }
+        self.leave();
+    }
+
+    fn now(&self) -> Now {
+        let elapsed = self.started.elapsed().as_nanos();
+        Now {
+            time: wall_time(),
+            tick: Tick(i64::try_from(elapsed).unwrap_or(i64::MAX)),
+        }
+    }
+
+    /// Waits for the next input or timer, and deals with it.
+    fn turn(&mut self) {
+        let due = self.timers.first_key_value().map(|(key, _)| *key);
+        let Some(due) = due else {
+            match self.inputs.recv() {
+                Ok(input) => self.take(input),
+                Err(_) => self.ending = true,
+            }
+            return;
+        };
+        let left = due.0.micros_since(self.now().tick);
+        if left == 0 {
+            if let Some(timer) = self.timers.remove(&due) {
+                self.step(Event::Timer(timer));
+            }
+            return;
+        }
+        match self.inputs.recv_timeout(Duration::from_micros(left)) {
+            Ok(input) => self.take(input),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => self.ending = true,
+        }
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Event(event) => self.step(event),
+            Input::Log { run, line } => self.log(run, line),
+            Input::TenderLeft { run, said } => self.tender_left(run, said),
+            Input::Broker(report) => self.broker_report(report),
+            Input::BrokerLeft { said } => self.broker_left(said),
+            Input::Ask { ask, reply } => self.ask(ask, reply),
+            Input::Shutdown => {
+                self.ending = true;
+                self.step(Event::Shutdown);
+            }
+        }
+    }
+
+    fn step(&mut self, event: Event) {
+        if let Event::Accepted(task) = &event {
+            let open = Open {
+                mtw: Arc::clone(&task.mtw),
+                accepted: task.accepted,
+            };
+            self.open.insert(task.mtw.task.id.clone(), open);
+        }
+        let now = self.now();
+        debug!(?event, "event");
+        for effect in self.core.step(now, event) {
+            self.perform(effect);
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        debug!(?effect, "effect");
+        match effect {
+            Effect::Persist { id, change } => {
+                self.until_stored(|store| store.persist(&id, &change));
+            }
+            Effect::Commit(commit) => {
+                let id = &commit.result.id;
+                let mut logs = self.shared.live().take_logs(id);
+                logs.cut = logs.cut.saturating_add(commit.result.log_cut);
+                self.until_stored(|store| store.commit(&commit, &logs));
+                info!(task = %id, state = %commit.result.state, "ended");
+                self.open.remove(id);
+                self.shared.has_committed();
+            }
+            Effect::StartTender { run, id, isolation } => self.start_tender(run, &id, isolation),
+            Effect::KillTender { run } => {
+                if let Some(tender) = self.tenders.get(&run) {
+                    tender.kill();
+                }
+            }
+            Effect::Retrieve { run } => self.retrieve(run),
+            Effect::CancelRetrieve { run } => {
+                self.tell_broker(&BrokerRequest::Cancel { run: run.0 })
+            }
+            Effect::SetTimer { at, timer } => {
+                self.timers.insert((at, self.next_timer), timer);
+                self.next_timer += 1;
+            }
+            Effect::StartBroker => self.start_broker(),
+            Effect::PingBroker => self.tell_broker(&BrokerRequest::Ping { id: 0 }),
+            Effect::KillBroker => {
+                if let Some(broker) = &self.broker {
+                    broker.kill();
+                }
+            }
+        }
+    }
+
+    /// Tries until the store took it. Nothing else happens meanwhile, for
+    /// nothing else may.
+    fn until_stored(&self, write: impl Fn(&Store) -> Result<(), StoreError>) {
+        let mut pause = STORE_PAUSE;
+        loop {
+            match write(&self.store) {
+                Ok(()) => break,
+                Err(StoreError::NotOpen { id }) => {
+                    // Stored before a crash that came before this answer.
+                    error!(task = %id, "the task has ended already, its first end stands");
+                    break;
+                }
+                Err(e) => {
+                    let reason = crate::api::problem::chain(&e);
+                    warn!(%reason, "the store cannot be written; trying again");
+                    self.shared.live().store_error = Some(reason);
+                }
+            }
+            if self.shared.is_ending() {
+                // It is still queued or running in the store, and runs again.
+                return;
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(STORE_PAUSE_MAX);
+        }
+        self.shared.live().store_error = None;
+    }
+
+    fn start_tender(&mut self, run: RunId, id: &Name, isolation: fades_task::limits::Isolation) {
+        let Some(open) = self.open.get(id) else {
+            return;
+        };
+        self.shared.live().clear_log(id);
+        let plan = tender::Plan {
+            run,
+            mtw: &open.mtw,
+            accepted: open.accepted,
+            isolation,
+        };
+        match TenderProcess::start(&plan, &self.config, &self.store, &self.sender) {
+            Ok(tender) => {
+                let info = tender.info();
+                info!(task = %id, pid = info.pid, %isolation, "started");
+                self.shared.live().tenders.insert(run, info);
+                self.tenders.insert(run, tender);
+            }
+            Err(failure) => {
+                for event in failure.into_events() {
+                    self.send(Input::Event(Event::Tender { run, event }));
+                }
+            }
+        }
+    }
+
+    fn retrieve(&mut self, run: RunId) {
+        let Some(tender) = self.tenders.get_mut(&run) else {
+            return;
+        };
+        let (dtos, end) = tender.for_broker();
+        if let (Some(broker), Some(end)) = (&self.broker, end) {
+            broker.retrieve(run.0, dtos, &end);
+        }
+    }
+
+    fn tell_broker(&self, request: &BrokerRequest) {
+        if let Some(broker) = &self.broker {
+            broker.tell(request, &[]);
+        }
+    }
+
+    fn log(&self, run: RunId, line: LogLine) {
+        if let Some(tender) = self.tenders.get(&run) {
+            let (task, limit) = tender.log_limit();
+            self.shared.live().log(task, line, limit);
+        }
+    }
+
+    fn tender_left(&mut self, run: RunId, said: String) {
+        let Some(tender) = self.tenders.remove(&run) else {
+            return;
+        };
+        self.shared.live().tenders.remove(&run);
+        let reason = tender.end(said);
+        self.step(Event::Tender {
+            run,
+            event: TenderEvent::Gone { reason },
+        });
+    }
+
+    fn start_broker(&mut self) {
+        match BrokerProcess::start(&self.config.broker, &self.sender) {
+            Ok(broker) => {
+                info!(pid = broker.pid(), "broker started");
+                self.shared.live().broker.pid = Some(broker.pid());
+                self.broker = Some(broker);
+            }
+            Err(e) => {
+                let said = format!("the broker cannot be started: {e}");
+                self.send(Input::BrokerLeft { said });
+            }
+        }
+    }
+
+    fn broker_report(&mut self, report: BrokerReport) {
+        match report {
+            BrokerReport::Ready {
+                batches,
+                huge,
+                advice,
+            } => self.broker_ready(batches, huge, advice),
+            BrokerReport::Misconfigured { reason } => {
+                if let Some(broker) = &mut self.broker {
+                    broker.note(reason);
+                }
+            }
+            BrokerReport::RetrieveEnded {
+                run,
+                coverage,
+                failure,
+                stopped,
+            } => {
+                debug!(run, stopped, "retrieval ended");
+                let run = RunId(run);
+                self.step(Event::RetrieveEnded {
+                    run,
+                    coverage,
+                    failure,
+                });
+            }
+            BrokerReport::Pong { .. } => self.step(Event::BrokerPong),
+            BrokerReport::Resources { id, .. }
+            | BrokerReport::Tested { id, .. }
+            | BrokerReport::Previewed { id, .. } => {
+                if let Some(reply) = self.asks.remove(&id) {
+                    // Whoever asked may have gone.
+                    let _ = reply.send(report);
+                }
+            }
+        }
+    }
+
+    fn broker_ready(&mut self, batches: String, huge: bool, advice: Option<String>) {
+        info!(%batches, huge, "broker ready");
+        {
+            let mut live = self.shared.live();
+            live.broker.up = true;
+            live.broker.batches = batches;
+            live.broker.huge = huge;
+            live.broker.advice = advice;
+        }
+        if let Some(first) = self.first.take() {
+            // Whoever started the node may have given up.
+            let _ = first.send(Ok(()));
+        }
+        self.step(Event::BrokerUp);
+    }
+
+    fn broker_left(&mut self, said: String) {
+        let reason = match self.broker.take() {
+            Some(broker) => broker.end(said),
+            None => said,
+        };
+        {
+            let mut live = self.shared.live();
+            live.broker.up = false;
+            live.broker.pid = None;
+            live.broker.restarts += u32::from(!self.ending);
+            live.broker.last_end = Some(reason.clone());
+        }
+        // Dropping the senders tells whoever waits.
+        self.asks.clear();
+        if !self.ending {
+            warn!(%reason, "broker ended");
+        }
+        if let Some(first) = self.first.take() {
+            // As above.
+            let _ = first.send(Err(reason.clone()));
+        }
+        self.step(Event::BrokerLost { reason });
+    }
+
+    fn ask(&mut self, ask: Ask, reply: Reply) {
+        let up = self.shared.live().broker.up;
+        let Some(broker) = self.broker.as_ref().filter(|_| up) else {
+            return;
+        };
+        self.next_ask += 1;
+        let id = self.next_ask;
+        let request = match ask {
+            Ask::Resources => BrokerRequest::Resources { id },
+            Ask::TestSource(source) => BrokerRequest::TestSource { id, source },
+            Ask::Preview(dtos) => BrokerRequest::Preview { id, dtos },
+        };
+        broker.tell(&request, &[]);
+        self.asks.retain(|_, reply| !reply.is_closed());
+        self.asks.insert(id, reply);
+    }
+
+    /// The driver holds the queue's other end, so this cannot fail.
+    fn send(&self, input: Input) {
+        let _ = self.sender.send(input);
+    }
+
+    /// Waits, for a bounded time, until all processes are gone.
+    fn leave(mut self) {
+        let deadline = Instant::now() + END_WITHIN;
+        while !self.tenders.is_empty() || self.broker.is_some() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.inputs.recv_timeout(left) {
+                Ok(Input::TenderLeft { run, said }) => self.tender_left(run, said),
+                Ok(Input::BrokerLeft { said }) => self.broker_left(said),
+                Ok(_) => {}
+                // Dropping the children kills whatever is left.
+                Err(_) => return,
+            }
+        }
+    }
+}

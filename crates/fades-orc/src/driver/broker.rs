@@ -1,0 +1,122 @@
+//! The broker's process.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use fades_task::message::{BrokerReport, BrokerRequest};
+use fades_task::mtw::Dto;
+use fades_wire::Channel;
+use fades_wire::spawn::{Child, Program};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use tracing::warn;
+
+use super::Input;
+use crate::config::BrokerConfig;
+
+/// A broker that reads nothing for this long is given up.
+const SEND_WITHIN: Duration = Duration::from_secs(5);
+
+/// A killed process is gone within this time.
+const GONE_WITHIN: Duration = Duration::from_secs(2);
+
+#[derive(Debug)]
+pub(super) struct BrokerProcess {
+    child: Child,
+    channel: Channel,
+    /// What it said of its own end.
+    note: Option<String>,
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+impl BrokerProcess {
+    pub(super) fn start(config: &BrokerConfig, inputs: &Sender<Input>) -> std::io::Result<Self> {
+        let (here, there) = Channel::pair()?;
+        let mut program = Program::new(&config.program);
+        for argument in &config.arguments {
+            program = program.argument(argument);
+        }
+        let child = program.descriptor(there.as_fd()).spawn()?;
+        drop(there);
+        set_socket_timeout(here.as_fd(), Timeout::Send, Some(SEND_WITHIN))?;
+        let reader = here.try_clone()?;
+        let inputs = inputs.clone();
+        std::thread::Builder::new()
+            .name("broker".to_owned())
+            .spawn(move || read(&reader, &inputs))?;
+        let broker = Self {
+            child,
+            channel: here,
+            note: None,
+        };
+        broker.configure(config);
+        Ok(broker)
+    }
+
+    fn configure(&self, config: &BrokerConfig) {
+        let request = BrokerRequest::Configure {
+            folder: text(&config.folder),
+            budget: config.budget,
+            chunk: config.chunk,
+            base: text(&config.base),
+        };
+        // A JSON value always has a text.
+        let sources = serde_json::to_vec(&config.sources).unwrap_or_default();
+        let sent = self.channel.send(&request, &sources, &[]);
+        self.check(sent);
+    }
+
+    pub(super) fn retrieve(&self, run: u64, dtos: Vec<Dto>, end: &Channel) {
+        self.tell(&BrokerRequest::Retrieve { run, dtos }, &[end.as_fd()]);
+    }
+
+    pub(super) fn tell(&self, request: &BrokerRequest, descriptors: &[BorrowedFd<'_>]) {
+        let sent = self.channel.send(request, &[], descriptors);
+        self.check(sent);
+    }
+
+    /// A broker that cannot be told something is of no use; its end follows.
+    fn check(&self, sent: Result<(), fades_wire::WireError>) {
+        if let Err(e) = sent {
+            warn!(reason = %e, "the broker does not listen; killing it");
+            self.kill();
+        }
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(super) fn kill(&self) {
+        self.child.kill();
+    }
+
+    pub(super) fn note(&mut self, note: String) {
+        self.note = Some(note);
+    }
+
+    /// Makes sure that it is gone, and says how it ended.
+    pub(super) fn end(mut self, said: String) -> String {
+        super::tender::how_it_ended(&mut self.child, GONE_WITHIN, self.note.unwrap_or(said))
+    }
+}
+
+fn read(channel: &Channel, inputs: &Sender<Input>) {
+    let said = loop {
+        match channel.receive::<BrokerReport>(None) {
+            Ok(Some(frame)) => {
+                if inputs.send(Input::Broker(frame.message)).is_err() {
+                    return;
+                }
+            }
+            Ok(None) => break String::new(),
+            Err(e) => break crate::api::problem::chain(&e),
+        }
+    };
+    // Nobody listens when the node ends.
+    let _ = inputs.send(Input::BrokerLeft { said });
+}

@@ -1,0 +1,202 @@
+//! A node, from its start to its end.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::info;
+
+use crate::admission;
+use crate::api::listen::{ListenError, Listeners};
+use crate::api::server::{Api, Server};
+use crate::config::NodeConfig;
+use crate::core::Task;
+use crate::driver::{Driver, Input};
+use crate::shared::Shared;
+use crate::store::{Store, StoreError, StoredTask};
+
+/// The first broker has this long to become ready.
+const BROKER_WITHIN: Duration = Duration::from_secs(30);
+
+/// Why a node cannot start, or ended of itself.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The API's addresses.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The table of trusted keys.
+    #[error("{path}: {reason}")]
+    Trust {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The broker.
+    #[error("the broker did not become ready: {0}")]
+    Broker(String),
+    /// A thread cannot be started.
+    #[error("the system has no threads or descriptors left")]
+    System(#[from] std::io::Error),
+    /// The driver ended although nobody asked it to.
+    #[error("the driver has failed: the log has its last words; what was accepted is stored")]
+    Driver,
+}
+
+/// A running node. Dropping it ends it.
+#[derive(Debug)]
+pub struct Node {
+    shared: Arc<Shared>,
+    inputs: Sender<Input>,
+    driver: Option<JoinHandle<()>>,
+    server: Option<Server>,
+    store: Arc<Store>,
+}
+
+/// Tells that the driver has ended, however it did.
+struct Farewell(Arc<Shared>);
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        self.0.has_ended();
+    }
+}
+
+fn as_task(stored: StoredTask, config: &NodeConfig) -> Task {
+    // What the node no longer has makes the task fail when its turn comes.
+    let accepted = &stored.mtw.function.isolation;
+    let isolations = admission::isolations(accepted, config).unwrap_or_default();
+    Task {
+        seq: stored.seq,
+        accepted: stored.accepted,
+        attempts: stored.attempts,
+        isolations,
+        mtw: stored.mtw,
+    }
+}
+
+impl Node {
+    /// Starts a node. Returns when it takes tasks.
+    ///
+    /// # Errors
+    /// When it cannot; nothing of it runs any more then.
+    pub fn start(config: NodeConfig) -> Result<Self, NodeError> {
+        let config = Arc::new(config);
+        crate::api::auth::load_trust(&config.trust).map_err(|reason| NodeError::Trust {
+            path: config.trust.clone(),
+            reason,
+        })?;
+        let store = Arc::new(Store::open(&config.folder)?);
+        let listeners = Listeners::bind(&config.socket, config.listen)?;
+        let shared = Arc::new(Shared::new());
+        let (inputs, receiver) = channel();
+        let unfinished = store.unfinished()?;
+        let unfinished = unfinished
+            .into_iter()
+            .map(|t| as_task(t, &config))
+            .collect();
+        let (first, ready) = channel();
+        let driver = Driver::new(
+            Arc::clone(&config),
+            Arc::clone(&store),
+            Arc::clone(&shared),
+            (inputs.clone(), receiver),
+            first,
+        );
+        let farewell = Farewell(Arc::clone(&shared));
+        let driver = std::thread::Builder::new()
+            .name("driver".to_owned())
+            .spawn(move || {
+                let _farewell = farewell;
+                driver.run(unfinished);
+            })?;
+        let mut node = Self {
+            shared: Arc::clone(&shared),
+            inputs: inputs.clone(),
+            driver: Some(driver),
+            server: None,
+            store: Arc::clone(&store),
+        };
+        match ready.recv_timeout(BROKER_WITHIN) {
+            Ok(ready) => ready.map_err(NodeError::Broker)?,
+            Err(RecvTimeoutError::Timeout) => {
+                let reason = format!("it said nothing for {} s", BROKER_WITHIN.as_secs());
+                return Err(NodeError::Broker(reason));
+            }
+            Err(RecvTimeoutError::Disconnected) => return Err(NodeError::Driver),
+        }
+        let api = Api::new(config, store, shared, inputs);
+        node.server = Some(Server::start(api, listeners)?);
+        Ok(node)
+    }
+
+    /// Runs a node until it is told to end by `SIGTERM` or `SIGINT`.
+    ///
+    /// # Errors
+    /// When it cannot start, or fails.
+    pub fn run(config: NodeConfig) -> Result<(), NodeError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()?;
+        let (mut terminate, mut interrupt) = runtime.block_on(async {
+            Ok::<_, std::io::Error>((
+                signal(SignalKind::terminate())?,
+                signal(SignalKind::interrupt())?,
+            ))
+        })?;
+        let (name, socket) = (config.name.clone(), config.socket.clone());
+        let node = Self::start(config)?;
+        info!(%name, socket = %socket.display(), "node ready");
+        let asked = runtime.block_on(node.until_end(&mut terminate, &mut interrupt));
+        node.stop();
+        if asked {
+            Ok(())
+        } else {
+            Err(NodeError::Driver)
+        }
+    }
+
+    /// Whether the end was asked for.
+    async fn until_end(&self, terminate: &mut Signal, interrupt: &mut Signal) -> bool {
+        let mut ended = self.shared.ended();
+        tokio::select! {
+            _ = terminate.recv() => true,
+            _ = interrupt.recv() => true,
+            _ = ended.wait_for(|ended| *ended) => false,
+        }
+    }
+
+    /// The store, for whoever runs the node inside its own process.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Ends the node: no more requests, no more processes; what ran is queued.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.shared.end();
+        drop(self.server.take());
+        // It has ended already when this fails.
+        let _ = self.inputs.send(Input::Shutdown);
+        if let Some(driver) = self.driver.take() {
+            // A panic was logged when it happened.
+            let _ = driver.join();
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

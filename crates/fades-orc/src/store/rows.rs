@@ -1,0 +1,412 @@
+//! Rows and what they mean.
+
+use std::sync::Arc;
+
+use fades_task::cbor;
+use fades_task::identity::{Digest, ImageRef, Name};
+use fades_task::mtw::Mtw;
+use fades_task::quantity::Size;
+use fades_task::result::{Breakdown, TaskResult, TaskState};
+use fades_task::time::Time;
+use fades_trust::envelope::Envelope;
+use fades_trust::function::VerifiedFunction;
+use fades_trust::task::VerifiedTask;
+use rusqlite::types::{FromSql, FromSqlError};
+use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
+
+use super::state_word;
+use crate::api::types::{
+    FunctionInfo, LIST_DEFAULT, LIST_MAX, Logs, TaskCounts, TaskList, TaskSummary,
+};
+use crate::core::Commit;
+
+/// A task that has not ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredTask {
+    /// Its place in the order of acceptance.
+    pub seq: i64,
+    /// What was signed.
+    pub mtw: Arc<Mtw>,
+    /// When it was accepted.
+    pub accepted: Time,
+    /// How often it was started.
+    pub attempts: u32,
+}
+
+/// Which tasks to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Only in this state.
+    pub state: Option<TaskState>,
+    /// Only of this service.
+    pub service: Option<Name>,
+    /// At most so many.
+    pub limit: Option<u32>,
+    /// Only older ones than this.
+    pub after: Option<Name>,
+}
+
+/// A task's row before its envelope is parsed.
+pub(super) struct UnfinishedRow {
+    seq: i64,
+    envelope: String,
+    accepted: Time,
+    attempts: u32,
+}
+
+impl UnfinishedRow {
+    pub(super) fn parse(self) -> Result<StoredTask, String> {
+        Ok(StoredTask {
+            seq: self.seq,
+            mtw: Arc::new(mtw_of(&self.envelope)?),
+            accepted: self.accepted,
+            attempts: self.attempts,
+        })
+    }
+}
+
+/// A result's row before it is parsed.
+pub(super) struct ResultRow {
+    result: String,
+    answer: Vec<u8>,
+}
+
+impl ResultRow {
+    pub(super) fn parse(self) -> Result<TaskResult, String> {
+        let mut result: TaskResult =
+            serde_json::from_str(&self.result).map_err(|e| format!("its result: {e}"))?;
+        if !self.answer.is_empty() {
+            let value = cbor::decode(&self.answer).map_err(|e| format!("its answer: {e}"))?;
+            result.answer = Some(value);
+        }
+        Ok(result)
+    }
+}
+
+/// The task in a stored envelope. Its signature was checked when it was
+/// accepted.
+pub(super) fn mtw_of(envelope: &str) -> Result<Mtw, String> {
+    let envelope = Envelope::parse(envelope.as_bytes()).map_err(|e| e.to_string())?;
+    serde_json::from_slice(&envelope.payload).map_err(|e| format!("a stored task: {e}"))
+}
+
+fn text<T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>>(
+    row: &Row<'_>,
+    column: &str,
+) -> rusqlite::Result<T> {
+    let text: String = row.get(column)?;
+    text.parse()
+        .map_err(|e| FromSqlError::Other(Box::new(e)).into())
+}
+
+fn time(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<Time>> {
+    Ok(row.get::<_, Option<i64>>(column)?.map(Time))
+}
+
+struct State(TaskState);
+
+impl FromSql for State {
+    fn column_result(value: rusqlite::types::ValueRef<'_>) -> Result<Self, FromSqlError> {
+        let word = value.as_str()?;
+        [
+            TaskState::Queued,
+            TaskState::Running,
+            TaskState::Done,
+            TaskState::Failed,
+            TaskState::Cancelled,
+        ]
+        .into_iter()
+        .find(|s| state_word(*s) == word)
+        .map(Self)
+        .ok_or(FromSqlError::InvalidType)
+    }
+}
+
+fn as_summary(row: &Row<'_>) -> rusqlite::Result<TaskSummary> {
+    Ok(TaskSummary {
+        id: text(row, "id")?,
+        name: text(row, "name")?,
+        service: text(row, "service")?,
+        signer: text(row, "signer")?,
+        state: row.get::<_, State>("state")?.0,
+        function: text::<ImageRef>(row, "image")?,
+        attempts: row.get("attempts")?,
+        accepted: Time(row.get("accepted")?),
+        started: time(row, "started")?,
+        finished: time(row, "finished")?,
+    })
+}
+
+pub(super) fn insert_task(
+    connection: &Connection,
+    task: &VerifiedTask,
+    envelope: &str,
+    now: Time,
+) -> rusqlite::Result<usize> {
+    let mtw = task.mtw();
+    connection.execute(
+        "INSERT INTO tasks (id, payload, envelope, name, service, signer, image, accepted, state)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'queued')",
+        params![
+            mtw.task.id.as_str(),
+            task.payload().0,
+            envelope,
+            mtw.task.name.as_str(),
+            mtw.task.service.as_str(),
+            task.signer().as_str(),
+            mtw.function.image.to_string(),
+            now.0
+        ],
+    )
+}
+
+/// Also notes when the function was last used.
+pub(super) fn set_running(
+    connection: &Connection,
+    id: &Name,
+    attempts: u32,
+    at: Time,
+) -> rusqlite::Result<usize> {
+    connection.execute(
+        "UPDATE functions SET last_use = ?2
+         WHERE digest = (SELECT substr(image, instr(image, '@') + 1) FROM tasks WHERE id = ?1)",
+        params![id.as_str(), at.0],
+    )?;
+    connection.execute(
+        "UPDATE tasks SET state = 'running', attempts = ?2, started = ?3
+         WHERE id = ?1 AND finished IS NULL",
+        params![id.as_str(), attempts, at.0],
+    )
+}
+
+pub(super) fn set_queued(
+    connection: &Connection,
+    id: &Name,
+    attempts: u32,
+) -> rusqlite::Result<usize> {
+    connection.execute(
+        "UPDATE tasks SET state = 'queued', attempts = ?2 WHERE id = ?1 AND finished IS NULL",
+        params![id.as_str(), attempts],
+    )
+}
+
+pub(super) fn set_final(connection: &Connection, result: &TaskResult) -> rusqlite::Result<usize> {
+    connection.execute(
+        "UPDATE tasks SET state = ?2, attempts = ?3, finished = ?4
+         WHERE id = ?1 AND finished IS NULL",
+        params![
+            result.id.as_str(),
+            state_word(result.state),
+            result.attempts,
+            result.finished.map_or(result.accepted.0, |t| t.0)
+        ],
+    )
+}
+
+/// The answer is kept as the bytes that the function gave, not a second time
+/// in the result.
+pub(super) fn insert_result(
+    connection: &Connection,
+    commit: &Commit,
+    logs: &Logs,
+) -> rusqlite::Result<()> {
+    let json = |e: serde_json::Error| rusqlite::Error::ToSqlConversionFailure(Box::new(e));
+    let bare = TaskResult {
+        answer: None,
+        ..commit.result.clone()
+    };
+    connection.execute(
+        "INSERT INTO results (task, result, answer, readings, log)
+         SELECT seq, ?2, ?3, ?4, ?5 FROM tasks WHERE id = ?1",
+        params![
+            bare.id.as_str(),
+            serde_json::to_string(&bare).map_err(json)?,
+            commit.answer,
+            commit.readings,
+            serde_json::to_string(logs).map_err(json)?
+        ],
+    )?;
+    Ok(())
+}
+
+pub(super) fn unfinished(connection: &Connection) -> rusqlite::Result<Vec<UnfinishedRow>> {
+    let mut statement = connection.prepare(
+        "SELECT seq, envelope, accepted, attempts FROM tasks WHERE finished IS NULL ORDER BY seq",
+    )?;
+    let rows = statement.query_map([], |row| {
+        Ok(UnfinishedRow {
+            seq: row.get(0)?,
+            envelope: row.get(1)?,
+            accepted: Time(row.get(2)?),
+            attempts: row.get(3)?,
+        })
+    })?;
+    rows.collect()
+}
+
+pub(super) fn summary(connection: &Connection, id: &Name) -> rusqlite::Result<Option<TaskSummary>> {
+    connection
+        .query_row(
+            "SELECT * FROM tasks WHERE id = ?1",
+            [id.as_str()],
+            as_summary,
+        )
+        .optional()
+}
+
+pub(super) fn envelope(connection: &Connection, id: &Name) -> rusqlite::Result<String> {
+    let sql = "SELECT envelope FROM tasks WHERE id = ?1";
+    connection.query_row(sql, [id.as_str()], |row| row.get(0))
+}
+
+pub(super) fn list(connection: &Connection, filter: &Filter) -> rusqlite::Result<TaskList> {
+    let limit = filter.limit.unwrap_or(LIST_DEFAULT).clamp(1, LIST_MAX);
+    let mut statement = connection.prepare(
+        "SELECT * FROM tasks
+         WHERE (:state IS NULL OR state = :state)
+           AND (:service IS NULL OR service = :service)
+           AND (:after IS NULL OR seq < (SELECT seq FROM tasks WHERE id = :after))
+         ORDER BY seq DESC LIMIT :limit",
+    )?;
+    let rows = statement.query_map(
+        named_params! {
+            ":state": filter.state.map(state_word),
+            ":service": filter.service.as_ref().map(Name::as_str),
+            ":after": filter.after.as_ref().map(Name::as_str),
+            ":limit": limit + 1,
+        },
+        as_summary,
+    )?;
+    let mut tasks: Vec<TaskSummary> = rows.collect::<Result<_, _>>()?;
+    let more = tasks.len() > limit as usize;
+    tasks.truncate(limit as usize);
+    let next = tasks.last().filter(|_| more).map(|t| t.id.clone());
+    Ok(TaskList { tasks, next })
+}
+
+pub(super) fn counts(connection: &Connection) -> rusqlite::Result<TaskCounts> {
+    let mut counts = TaskCounts::default();
+    let mut statement = connection.prepare("SELECT state, count(*) FROM tasks GROUP BY state")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let count = row.get::<_, i64>(1)?.unsigned_abs();
+        match row.get::<_, State>(0)?.0 {
+            TaskState::Queued => counts.queued = count,
+            TaskState::Running => counts.running = count,
+            TaskState::Done => counts.done = count,
+            TaskState::Failed => counts.failed = count,
+            TaskState::Cancelled => counts.cancelled = count,
+        }
+    }
+    Ok(counts)
+}
+
+fn of_result<T: FromSql>(
+    connection: &Connection,
+    column: &str,
+    id: &Name,
+) -> rusqlite::Result<Option<T>> {
+    let sql = format!(
+        "SELECT {column} FROM results JOIN tasks ON tasks.seq = results.task WHERE tasks.id = ?1"
+    );
+    connection
+        .query_row(&sql, [id.as_str()], |row| row.get(0))
+        .optional()
+}
+
+pub(super) fn result(connection: &Connection, id: &Name) -> rusqlite::Result<Option<ResultRow>> {
+    let Some(result) = of_result(connection, "result", id)? else {
+        return Ok(None);
+    };
+    let answer = of_result(connection, "answer", id)?.unwrap_or_default();
+    Ok(Some(ResultRow { result, answer }))
+}
+
+pub(super) fn logs(connection: &Connection, id: &Name) -> rusqlite::Result<Option<String>> {
+    of_result(connection, "log", id)
+}
+
+pub(super) fn readings(connection: &Connection, id: &Name) -> rusqlite::Result<Option<Vec<u8>>> {
+    of_result(connection, "readings", id)
+}
+
+/// A task that has not ended, in the form of a result.
+pub(super) fn unfinished_result(summary: TaskSummary) -> TaskResult {
+    TaskResult {
+        id: summary.id,
+        name: summary.name,
+        service: summary.service,
+        state: summary.state,
+        function: summary.function,
+        attempts: summary.attempts,
+        accepted: summary.accepted,
+        started: summary.started,
+        finished: summary.finished,
+        isolation: None,
+        answer: None,
+        readings_bytes: 0,
+        failure: None,
+        coverage: Vec::new(),
+        breakdown: Breakdown::default(),
+        memory: None,
+        input_bytes: 0,
+        answer_bytes: 0,
+        log_cut: 0,
+    }
+}
+
+/// `row`: the envelope, whether there are symbols, the time.
+pub(super) fn upsert_function(
+    connection: &Connection,
+    function: &VerifiedFunction,
+    (envelope, symbols, now): (&str, bool, Time),
+) -> rusqlite::Result<usize> {
+    let statement = function.statement();
+    connection.execute(
+        "INSERT INTO functions (digest, name, size, signer, envelope, symbols, published)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+         ON CONFLICT (digest) DO UPDATE
+         SET name = ?2, signer = ?4, envelope = ?5, symbols = ?6",
+        params![
+            statement.digest.to_string(),
+            statement.name.as_str(),
+            statement.size as i64,
+            function.signer().as_str(),
+            envelope,
+            symbols,
+            now.0
+        ],
+    )
+}
+
+fn as_function(row: &Row<'_>) -> rusqlite::Result<FunctionInfo> {
+    Ok(FunctionInfo {
+        name: text(row, "name")?,
+        digest: text::<Digest>(row, "digest")?,
+        size: Size(row.get::<_, i64>("size")?.unsigned_abs()),
+        signer: text(row, "signer")?,
+        published: Time(row.get("published")?),
+        last_use: time(row, "last_use")?,
+        symbols: row.get("symbols")?,
+    })
+}
+
+pub(super) fn function(
+    connection: &Connection,
+    digest: Digest,
+) -> rusqlite::Result<Option<FunctionInfo>> {
+    connection
+        .query_row(
+            "SELECT * FROM functions WHERE digest = ?1",
+            [digest.to_string()],
+            as_function,
+        )
+        .optional()
+}
+
+pub(super) fn functions(connection: &Connection) -> rusqlite::Result<Vec<FunctionInfo>> {
+    let sql = "SELECT * FROM functions ORDER BY published DESC, rowid DESC";
+    let mut statement = connection.prepare(sql)?;
+    let rows = statement.query_map([], as_function)?;
+    rows.collect()
+}
