@@ -16,7 +16,7 @@ pub enum Value {
     /// A number with a fraction.
     Float(f64),
     /// Text.
-    Text(Cow<'static, str>),
+    Text(String),
     /// Bytes.
     Bytes(Vec<u8>),
     /// Values in order.
@@ -173,15 +173,15 @@ impl From<f64> for Value {
     }
 }
 
-impl From<&'static str> for Value {
-    fn from(value: &'static str) -> Self {
-        Self::Text(Cow::Borrowed(value))
+impl From<&str> for Value {
+    fn from(value: &str) -> Self {
+        Self::Text(value.into())
     }
 }
 
 impl From<String> for Value {
     fn from(value: String) -> Self {
-        Self::Text(Cow::Owned(value))
+        Self::Text(value)
     }
 }
 

@@ -2,7 +2,6 @@
 //! ([`decode`]). Lengths must be definite; integers beyond 64 signed bits,
 //! tags and everything else that a [`Value`] cannot hold are refused.
 
-use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -187,7 +186,7 @@ impl<'b> Reader<'b> {
             Item::Bool(b) => Value::Bool(b),
             Item::Int(i) => Value::Int(i),
             Item::Float(f) => Value::Float(f),
-            Item::Text(t) => Value::Text(Cow::Owned(String::from(t))),
+            Item::Text(t) => Value::Text(t.into()),
             Item::Bytes(b) => Value::Bytes(b.into()),
             Item::Array(n) => {
                 let mut items = Vec::new();
