@@ -258,7 +258,7 @@ pub(crate) fn at_the_end(it: &mut Misbehave, out: &mut Output) -> Result<(), Abo
         }
         "answer-readings-wrap" => {
             put(&[0xa0]);
-            call(op::ANSWER, [1, u64::MAX & !63, 128, 0]);
+            call(op::ANSWER, [1, !63, 128, 0]);
         }
         "answer-readings-unaligned" => {
             put(&[0xa0]);
