@@ -136,11 +136,12 @@ impl Node {
         Ok(node)
     }
 
-    /// Runs a node until it is told to end by `SIGTERM` or `SIGINT`.
+    /// Runs a node until it is told to end by `SIGTERM` or `SIGINT`; calls
+    /// `ready` once it takes tasks.
     ///
     /// # Errors
     /// When it cannot start, or fails.
-    pub fn run(config: NodeConfig) -> Result<(), NodeError> {
+    pub fn run(config: NodeConfig, ready: impl FnOnce(&Self)) -> Result<(), NodeError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .build()?;
@@ -153,6 +154,7 @@ impl Node {
         let (name, socket) = (config.name.clone(), config.socket.clone());
         let node = Self::start(config)?;
         info!(%name, socket = %socket.display(), "node ready");
+        ready(&node);
         let asked = runtime.block_on(node.until_end(&mut terminate, &mut interrupt));
         node.stop();
         if asked {
@@ -170,6 +172,12 @@ impl Node {
             _ = interrupt.recv() => true,
             _ = ended.wait_for(|ended| *ended) => false,
         }
+    }
+
+    /// What the broker said when it became ready.
+    #[must_use]
+    pub fn broker(&self) -> crate::api::types::BrokerInfo {
+        self.shared.live().broker.clone()
     }
 
     /// The store, for whoever runs the node inside its own process.

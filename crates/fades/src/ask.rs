@@ -1,0 +1,13 @@
+//! For those who ask: `submit`, `ps`, `show`, `result`, `logs`, `cancel`.
+
+pub(crate) mod cancel;
+pub(crate) mod client;
+pub(crate) mod draft;
+pub(crate) mod logs;
+pub(crate) mod plan;
+pub(crate) mod ps;
+pub(crate) mod render;
+pub(crate) mod result;
+pub(crate) mod show;
+pub(crate) mod submit;
+pub(crate) mod target;

@@ -1,0 +1,127 @@
+//! `fades show`: what was asked, and what became of it.
+
+use fades_orc::api::types::{TaskDetail, TaskSummary};
+use fades_task::mtw::{Mtw, Patterns, Retrieve};
+
+use super::client::Client;
+use super::render;
+use super::render::number::moment;
+use super::render::table::visible;
+use crate::cli::shared::{NodeChoice, Output};
+use crate::problem::{Outcome, Problem};
+use crate::session::{Ink, Session};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The task, or the beginning of its id; the last one otherwise
+    task: Option<String>,
+    #[command(flatten)]
+    output: Output,
+    #[command(flatten)]
+    node: NodeChoice,
+}
+
+/// Carries out `fades show`.
+pub(crate) fn run(args: &Args, session: &Session) -> Result<Outcome, Problem> {
+    let client = Client::find(&args.node, session)?;
+    let id = client.task_id(args.task.as_deref())?;
+    let detail: TaskDetail = client.get(&format!("/v1/tasks/{id}"))?;
+    let text = match args.output.json() {
+        true => render::json(&detail),
+        false => text(&detail, session),
+    };
+    session.data(&text)?;
+    Ok(Outcome::Done)
+}
+
+fn text(detail: &TaskDetail, session: &Session) -> String {
+    let mut text = String::new();
+    for (label, value) in lines(&detail.summary, &detail.task) {
+        let label = session.ink(Ink::Faint, &format!("{label:<9}"));
+        text += &format!("{label} {}\n", visible(&value));
+    }
+    text
+}
+
+fn lines(summary: &TaskSummary, task: &Mtw) -> Vec<(&'static str, String)> {
+    let credentials = &task.task;
+    let mut lines = vec![
+        (
+            "task",
+            format!("{} {} ({})", summary.id, summary.name, summary.state),
+        ),
+        (
+            "asked by",
+            format!("{}, signed by key {}", summary.service, summary.signer),
+        ),
+        ("accepted", moment(summary.accepted)),
+    ];
+    lines.extend(summary.started.map(|t| ("started", moment(t))));
+    lines.extend(summary.finished.map(|t| ("finished", moment(t))));
+    lines.push(("for", names(&credentials.r#for)));
+    lines.push(("expires", moment(credentials.expires)));
+    lines.push(("zone", credentials.zone.to_string()));
+    lines.extend(credentials.finish_within.map(|d| ("within", d.to_string())));
+    lines.extend(task.retrieve.iter().map(|r| ("retrieve", retrieve(r))));
+    let function = &task.function;
+    lines.push(("function", function.image.to_string()));
+    if !function.params.is_empty() {
+        let params = function.params.iter().map(|(k, v)| format!("{k}={v}"));
+        lines.push(("params", params.collect::<Vec<_>>().join(" ")));
+    }
+    let limits = &function.limits;
+    lines.push((
+        "limits",
+        format!(
+            "memory {}, time {}, cpu {}, output {}, log {}",
+            limits.memory, limits.time, limits.cpu, limits.output, limits.log
+        ),
+    ));
+    let isolation: Vec<_> = function.isolation.iter().map(ToString::to_string).collect();
+    lines.push(("isolation", isolation.join(" or ")));
+    lines
+}
+
+fn names(names: &[fades_task::identity::Name]) -> String {
+    names
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// A DTO in one line.
+pub(crate) fn retrieve(r: &Retrieve) -> String {
+    let mut parts = vec![format!("{}:", r.name)];
+    let patterns = [
+        ("kind", &r.kind),
+        ("location", &r.location),
+        ("device", &r.device),
+    ];
+    for (word, patterns) in patterns {
+        if let Some(patterns) = patterns {
+            parts.push(format!("{word} {}", patterns.as_slice().join("|")));
+        }
+    }
+    parts.extend(r.source.as_ref().map(|s| format!("source {s}")));
+    match (r.last, r.from, r.to) {
+        (Some(last), ..) => parts.push(format!("the last {last}")),
+        (None, None, None) => parts.push("all times".to_owned()),
+        (None, from, to) => {
+            parts.extend(from.map(|t| format!("from {}", moment(t))));
+            parts.extend(to.map(|t| format!("to {}", moment(t))));
+        }
+    }
+    parts.extend(r.need.map(|s| format!("need {s}")));
+    parts.extend(r.bad_rows.map(|s| format!("bad rows up to {s}")));
+    parts.join(" ")
+}
+
+/// Globs given one by one.
+pub(crate) fn patterns(given: &[String]) -> Option<Patterns> {
+    match given {
+        [] => None,
+        [one] => Some(Patterns::One(one.clone())),
+        many => Some(Patterns::Any(many.to_vec())),
+    }
+}

@@ -1,0 +1,356 @@
+//! `fades submit`: signs a task and hands it in.
+
+use std::path::PathBuf;
+
+use fades_orc::api::types::{FunctionList, Plan, TaskSummary};
+use fades_task::identity::{Digest, ImageRef, Name};
+use fades_task::limits::Isolation;
+use fades_task::mtw::{Mtw, Retrieve};
+use fades_task::quantity::{Duration, Share, Size};
+use fades_task::time::{Time, Zone};
+use fades_trust::key::SecretKey;
+use fades_trust::task::sign_task;
+use hyper::{Method, StatusCode};
+use serde_json::Value;
+
+use super::client::Client;
+use super::draft::{self, Defaults};
+use super::{plan, result, show};
+use crate::cli::shared::{NodeChoice, Output};
+use crate::keys::file;
+use crate::problem::{Attempt, Outcome, Problem};
+use crate::session::Session;
+use crate::settings::suggestion::closest;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The function: a name, or NAME@sha256:DIGEST
+    #[arg(required_unless_present = "file", conflicts_with = "file")]
+    function: Option<ImageRef>,
+    /// Take the task from a TOML or JSON file
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// A parameter of the function
+    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = draft::param)]
+    params: Vec<(String, Value)>,
+    /// Wait for the answer and print it
+    #[arg(long)]
+    wait: bool,
+    /// Say what would happen, and hand nothing in
+    #[arg(long, conflicts_with = "wait")]
+    dry_run: bool,
+    /// Write the task to a file as well
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
+    /// Sign with this key: a name in your configuration, or a file
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
+    #[command(flatten)]
+    output: Output,
+    #[command(flatten)]
+    node: NodeChoice,
+    #[command(flatten)]
+    data: DataArgs,
+    #[command(flatten)]
+    more: MoreArgs,
+}
+
+/// Which readings the function gets.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Readings (globs; `*` stays inside of a part, `**` crosses /)")]
+struct DataArgs {
+    /// Kinds of readings
+    #[arg(long, value_name = "GLOB", conflicts_with = "file")]
+    kind: Vec<String>,
+    /// Locations
+    #[arg(long, value_name = "GLOB", conflicts_with = "file")]
+    location: Vec<String>,
+    /// Devices
+    #[arg(long, value_name = "GLOB", conflicts_with = "file")]
+    device: Vec<String>,
+    /// Only this source of the node
+    #[arg(long, value_name = "NAME", conflicts_with = "file")]
+    source: Option<Name>,
+    /// The time before now
+    #[arg(long, value_name = "DURATION", conflicts_with_all = ["from", "to", "file"])]
+    last: Option<Duration>,
+    /// Start of the range
+    #[arg(long, value_name = "TIME", value_parser = draft::moment, conflicts_with = "file")]
+    from: Option<Time>,
+    /// End of the range, itself outside
+    #[arg(long, value_name = "TIME", value_parser = draft::moment, conflicts_with = "file")]
+    to: Option<Time>,
+    /// Share of the devices that must answer, such as 80%
+    #[arg(long, value_name = "SHARE", conflicts_with = "file")]
+    need: Option<Share>,
+    /// Share of the readings that may be bad, such as 1%
+    #[arg(long, value_name = "SHARE", conflicts_with = "file")]
+    bad_rows: Option<Share>,
+}
+
+/// What a task says besides; each replaces what a file says.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "The task")]
+struct MoreArgs {
+    /// Id of the task; the same id is the same task
+    #[arg(long, value_name = "ID")]
+    id: Option<Name>,
+    /// A name for people
+    #[arg(long, value_name = "NAME")]
+    name: Option<Name>,
+    /// The service that asks
+    #[arg(long, value_name = "NAME")]
+    service: Option<Name>,
+    /// Audience: names or labels of nodes
+    #[arg(long = "for", value_name = "NAME")]
+    audience: Vec<Name>,
+    /// For how long the task may be accepted
+    #[arg(long, value_name = "DURATION")]
+    expires: Option<Duration>,
+    /// Higher runs earlier where the node looks at it
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    priority: Option<i32>,
+    /// Fail when not done this long after acceptance
+    #[arg(long, value_name = "DURATION")]
+    finish_within: Option<Duration>,
+    /// What a day is, such as Europe/London
+    #[arg(long, value_name = "ZONE")]
+    zone: Option<Zone>,
+    /// Isolations that are acceptable: microvm, process
+    #[arg(long, value_name = "ISOLATION", value_parser = isolation)]
+    isolation: Vec<Isolation>,
+    /// Memory of the function, such as 16MiB
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<Size>,
+    /// Wall time of the run
+    #[arg(long, value_name = "DURATION")]
+    time: Option<Duration>,
+    /// Processor time of the function
+    #[arg(long, value_name = "DURATION")]
+    cpu: Option<Duration>,
+    /// Size of the answer
+    #[arg(long, value_name = "SIZE")]
+    answer: Option<Size>,
+    /// Size of the log
+    #[arg(long, value_name = "SIZE")]
+    log: Option<Size>,
+}
+
+fn isolation(word: &str) -> Result<Isolation, String> {
+    match word {
+        "microvm" => Ok(Isolation::Microvm),
+        "process" => Ok(Isolation::Process),
+        _ => Err(format!(
+            "{word:?} is no isolation: write microvm or process"
+        )),
+    }
+}
+
+/// Carries out `fades submit`.
+pub(crate) fn run(args: &Args, session: &Session) -> Result<Outcome, Problem> {
+    let client = Client::find(&args.node, session)?;
+    let mut mtw = task(args, &client)?;
+    pin(&mut mtw, &client)?;
+    if let Some(path) = &args.save {
+        save(&mtw, path, session)?;
+    }
+    let own;
+    let key = match &args.key {
+        Some(given) => {
+            own = file::read_secret(&file::secret_path(given, session)?)?;
+            &own
+        }
+        None => client.key()?,
+    };
+    if args.dry_run {
+        return dry_run(&mtw, key, &client, &args.output, session);
+    }
+    let accepted = submit(&mtw, key, &client)?;
+    if args.wait {
+        session.talk(&format!(
+            "task {} {}",
+            accepted.summary.id,
+            accepted.words()
+        ));
+        let result = result::wait(&client, &mtw.task.id, session)?;
+        return result::print(&result, &args.output, session);
+    }
+    session.talk(&format!(
+        "task {}; its answer: fades result",
+        accepted.words()
+    ));
+    match args.output.json() {
+        true => session.data(&super::render::json(&accepted.summary))?,
+        false => session.data(&format!("{}\n", accepted.summary.id))?,
+    }
+    Ok(Outcome::Done)
+}
+
+/// The task that the options or the file describe.
+fn task(args: &Args, client: &Client) -> Result<Mtw, Problem> {
+    let defaults = Defaults::for_target(&client.target)?;
+    let mut mtw = match (&args.file, &args.function) {
+        (Some(path), _) => draft::from_file(path, &defaults)?,
+        (None, Some(image)) => draft::from_options(
+            image.clone(),
+            args.data.retrieve()?,
+            serde_json::Map::new(),
+            &defaults,
+        ),
+        (None, None) => return Err(Problem::new("no function and no file is named")),
+    };
+    mtw.function.params.extend(args.params.iter().cloned());
+    args.more.apply(&mut mtw);
+    mtw.check()
+        .or_problem(|| "the task contradicts itself".to_owned())?;
+    Ok(mtw)
+}
+
+impl DataArgs {
+    /// The DTO; none when nothing was said about readings.
+    fn retrieve(&self) -> Result<Option<Retrieve>, Problem> {
+        let name = "readings"
+            .parse()
+            .or_problem(|| "no name for the readings".to_owned())?;
+        let retrieve = Retrieve {
+            name,
+            kind: show::patterns(&self.kind),
+            location: show::patterns(&self.location),
+            device: show::patterns(&self.device),
+            source: self.source.clone(),
+            from: self.from,
+            to: self.to,
+            last: self.last,
+            need: self.need,
+            bad_rows: self.bad_rows,
+        };
+        let blank = Retrieve {
+            name: retrieve.name.clone(),
+            kind: None,
+            location: None,
+            device: None,
+            source: None,
+            from: None,
+            to: None,
+            last: None,
+            need: None,
+            bad_rows: None,
+        };
+        Ok((retrieve != blank).then_some(retrieve))
+    }
+}
+
+impl MoreArgs {
+    fn apply(&self, mtw: &mut Mtw) {
+        let (task, function) = (&mut mtw.task, &mut mtw.function);
+        set(&mut task.id, &self.id);
+        set(&mut task.name, &self.name);
+        set(&mut task.service, &self.service);
+        set(&mut task.priority, &self.priority);
+        set(&mut task.zone, &self.zone);
+        if !self.audience.is_empty() {
+            task.r#for.clone_from(&self.audience);
+        }
+        if let Some(expires) = self.expires {
+            task.expires = crate::session::now().after(expires);
+        }
+        if self.finish_within.is_some() {
+            task.finish_within = self.finish_within;
+        }
+        if !self.isolation.is_empty() {
+            function.isolation.clone_from(&self.isolation);
+        }
+        set(&mut function.limits.memory, &self.memory);
+        set(&mut function.limits.time, &self.time);
+        set(&mut function.limits.cpu, &self.cpu);
+        set(&mut function.limits.output, &self.answer);
+        set(&mut function.limits.log, &self.log);
+    }
+}
+
+fn set<T: Clone>(place: &mut T, given: &Option<T>) {
+    if let Some(value) = given {
+        place.clone_from(value);
+    }
+}
+
+/// Pins the digest of the function, the newest that the node has by its name.
+fn pin(mtw: &mut Mtw, client: &Client) -> Result<(), Problem> {
+    if mtw.function.image.digest.is_none() {
+        let name = mtw.function.image.name.clone();
+        mtw.function.image.digest = Some(newest(&name, client)?);
+    }
+    Ok(())
+}
+
+fn newest(name: &Name, client: &Client) -> Result<Digest, Problem> {
+    let list: FunctionList = client.get("/v1/functions")?;
+    if let Some(function) = list.functions.iter().find(|f| f.name == *name) {
+        return Ok(function.digest);
+    }
+    let mut known: Vec<&str> = list.functions.iter().map(|f| f.name.as_str()).collect();
+    known.sort_unstable();
+    known.dedup();
+    let node = &client.target.name;
+    let problem = Problem::refused(format!("node {node} has no function {name}"));
+    let problem = match known.as_slice() {
+        [] => problem.reason("it has no functions yet"),
+        known => problem.reason(format!("it has: {}", known.join(", "))),
+    };
+    Err(match closest(name.as_str(), &known) {
+        Some(meant) => problem.remedy(format!("did you mean {meant}?")),
+        None => problem.remedy(format!("fades publish path/to/{name}")),
+    })
+}
+
+fn save(mtw: &Mtw, path: &PathBuf, session: &Session) -> Result<(), Problem> {
+    std::fs::write(path, draft::to_file(mtw)?)
+        .or_problem(|| format!("cannot write {}", path.display()))?;
+    session.talk(&format!("saved as {}", path.display()));
+    Ok(())
+}
+
+/// What the node said to a task.
+pub(crate) struct Accepted {
+    /// The task there.
+    pub(crate) summary: TaskSummary,
+    again: bool,
+}
+
+impl Accepted {
+    fn words(&self) -> &'static str {
+        if self.again {
+            "was accepted before, it is the same one"
+        } else {
+            "accepted"
+        }
+    }
+}
+
+/// Signs a task and hands it in.
+pub(crate) fn submit(mtw: &Mtw, key: &SecretKey, client: &Client) -> Result<Accepted, Problem> {
+    let body = sign_task(mtw, key).to_json();
+    let reply = client.send(Method::POST, "/v1/tasks", body.into(), "application/json")?;
+    let again = reply.status != StatusCode::CREATED;
+    let summary = reply.read()?;
+    Ok(Accepted { summary, again })
+}
+
+fn dry_run(
+    mtw: &Mtw,
+    key: &SecretKey,
+    client: &Client,
+    output: &Output,
+    session: &Session,
+) -> Result<Outcome, Problem> {
+    let body = sign_task(mtw, key).to_json();
+    let reply = client.send(Method::POST, "/v1/plan", body.into(), "application/json")?;
+    let planned: Plan = reply.read()?;
+    let text = match output.json() {
+        true => super::render::json(&planned),
+        false => plan::text(&planned, mtw, session),
+    };
+    session.data(&text)?;
+    let refused = planned.refusal.is_some() || planned.retrieve_refusal.is_some();
+    Ok(if refused { Outcome::No } else { Outcome::Done })
+}

@@ -1,0 +1,136 @@
+//! The tree of subcommands, and the words of their help.
+//!
+//! Every subcommand is a module with `Args` (its options, as clap reads them)
+//! and `run`. Options that several have are in [`shared`]; the help of the
+//! whole command, in groups, is made by [`help`].
+
+pub(crate) mod help;
+pub(crate) mod shared;
+
+use clap::{Parser, Subcommand};
+
+use crate::problem::{Outcome, Problem};
+use crate::session::Session;
+use crate::{ask, author, keys, operate, schema};
+
+/// The `fades` command.
+#[derive(Debug, Parser)]
+#[command(
+    name = "fades",
+    version,
+    about = "Sends a small question to where much data lives, and brings back the small answer.",
+    max_term_width = 100
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a project for a function
+    #[command(after_help = help::NEW)]
+    New(author::new::Args),
+    /// Build a function: the image and its symbols
+    #[command(after_help = help::BUILD)]
+    Build(author::build::Args),
+    /// Run an image on a CSV file, here and now
+    #[command(after_help = help::TEST)]
+    Test(author::test::Args),
+    /// Sign a function and upload it to a node
+    #[command(after_help = help::PUBLISH)]
+    Publish(author::publish::Args),
+
+    /// Ask a node: sign a task and hand it in
+    #[command(after_help = help::SUBMIT)]
+    Submit(Box<ask::submit::Args>),
+    /// List tasks
+    #[command(after_help = help::PS)]
+    Ps(ask::ps::Args),
+    /// Show a task: what was asked and what became of it
+    #[command(after_help = help::SHOW)]
+    Show(ask::show::Args),
+    /// Show the answer of a task
+    #[command(after_help = help::RESULT)]
+    Result(ask::result::Args),
+    /// Show what a task's function logged
+    #[command(after_help = help::LOGS)]
+    Logs(ask::logs::Args),
+    /// End a task
+    #[command(after_help = help::CANCEL)]
+    Cancel(ask::cancel::Args),
+
+    /// Make a node's folder
+    #[command(after_help = help::INIT)]
+    Init(operate::init::Args),
+    /// Run a node
+    #[command(after_help = help::NODE)]
+    Node(operate::node::Args),
+    /// Check or show a node's configuration
+    #[command(after_help = help::CONFIG)]
+    Config(operate::config::Args),
+    /// Test a source of a node
+    #[command(after_help = help::SOURCE)]
+    Source(operate::source::Args),
+    /// List the devices that a node knows
+    #[command(after_help = help::RESOURCES)]
+    Resources(operate::resources::Args),
+    /// List the functions that a node has
+    #[command(after_help = help::FUNCTIONS)]
+    Functions(operate::functions::Args),
+    /// Say what this host offers, what is used, and what would improve it
+    #[command(after_help = help::DOCTOR)]
+    Doctor(operate::doctor::Args),
+    /// Play a demonstration in a temporary folder
+    #[command(after_help = help::DEMO)]
+    Demo(operate::demo::Args),
+
+    /// Make, list and trust keys
+    #[command(after_help = help::KEY)]
+    Key(keys::key::Args),
+    /// Sign a task file or an image
+    #[command(after_help = help::SIGN)]
+    Sign(keys::sign::Args),
+    /// Check a signature, without a node
+    #[command(after_help = help::VERIFY)]
+    Verify(keys::verify::Args),
+
+    /// Print the JSON Schema of a task or of node.toml
+    #[command(after_help = help::SCHEMA)]
+    Schema(schema::Args),
+
+    /// The broker of a node; started by the node itself
+    #[command(hide = true)]
+    Broker,
+}
+
+impl Cli {
+    /// Carries out the subcommand.
+    pub(crate) fn run(self, session: &Session) -> Result<Outcome, Problem> {
+        match self.command {
+            Command::New(args) => author::new::run(&args, session),
+            Command::Build(args) => author::build::run(&args, session),
+            Command::Test(args) => author::test::run(&args, session),
+            Command::Publish(args) => author::publish::run(&args, session),
+            Command::Submit(args) => ask::submit::run(&args, session),
+            Command::Ps(args) => ask::ps::run(&args, session),
+            Command::Show(args) => ask::show::run(&args, session),
+            Command::Result(args) => ask::result::run(&args, session),
+            Command::Logs(args) => ask::logs::run(&args, session),
+            Command::Cancel(args) => ask::cancel::run(&args, session),
+            Command::Init(args) => operate::init::run(&args, session),
+            Command::Node(args) => operate::node::run(&args, session),
+            Command::Config(args) => operate::config::run(&args, session),
+            Command::Source(args) => operate::source::run(&args, session),
+            Command::Resources(args) => operate::resources::run(&args, session),
+            Command::Functions(args) => operate::functions::run(&args, session),
+            Command::Doctor(args) => operate::doctor::run(&args, session),
+            Command::Demo(args) => operate::demo::run(&args, session),
+            Command::Key(args) => keys::key::run(&args, session),
+            Command::Sign(args) => keys::sign::run(&args, session),
+            Command::Verify(args) => keys::verify::run(&args, session),
+            Command::Schema(args) => schema::run(&args, session),
+            Command::Broker => operate::node::run_broker(),
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! The help of the whole command, in groups, and the examples of each
+//! subcommand.
+//!
+//! clap has no groups of subcommands, so the page is written here from the
+//! subcommands' own one-line texts; a test sees to it that none is missing.
+
+use clap::{Command, CommandFactory};
+
+use super::Cli;
+
+/// Headings, and the subcommands below them.
+const GROUPS: [(&str, &[&str]); 4] = [
+    ("Write a function", &["new", "build", "test", "publish"]),
+    (
+        "Ask a question",
+        &["submit", "ps", "show", "result", "logs", "cancel"],
+    ),
+    (
+        "Operate a node",
+        &[
+            "init",
+            "node",
+            "config",
+            "source",
+            "resources",
+            "functions",
+            "doctor",
+            "demo",
+        ],
+    ),
+    ("Trust", &["key", "sign", "verify"]),
+];
+
+/// Subcommands outside of the four groups.
+const REST: [&str; 2] = ["schema", "help"];
+
+/// The command with its help in groups.
+pub(crate) fn command() -> Command {
+    let command = Cli::command();
+    let page = page(&command);
+    command.override_help(page)
+}
+
+fn page(command: &Command) -> String {
+    let about = command.get_about().map(ToString::to_string);
+    let mut page = about.unwrap_or_default();
+    page += "\n\nUsage: fades COMMAND\n";
+    for (heading, names) in GROUPS {
+        page += &format!("\n{heading}\n");
+        names.iter().for_each(|name| page += &line(command, name));
+    }
+    page += "\nOther\n";
+    REST.iter().for_each(|name| page += &line(command, name));
+    page += "\n`fades help COMMAND` shows the options of a command, with examples.\n";
+    page += "Exit codes: 0 done, 1 the answer is no (failed, refused), 2 could not run.\n";
+    page
+}
+
+fn line(command: &Command, name: &str) -> String {
+    let about = match name {
+        "help" => Some("Show this page, or the page of a command".to_owned()),
+        _ => command
+            .find_subcommand(name)
+            .and_then(Command::get_about)
+            .map(ToString::to_string),
+    };
+    format!("  {name:<11} {}\n", about.unwrap_or_default())
+}
+
+pub(super) const NEW: &str = "\
+Examples:
+  fades new overheat               a project in ./overheat
+  cd overheat && cargo test        its own tests, as ordinary Rust";
+
+pub(super) const BUILD: &str = "\
+Examples:
+  fades build                      the function in this folder
+  fades build path/to/overheat     the one over there";
+
+pub(super) const TEST: &str = "\
+Examples:
+  fades test --csv rooms.csv --param limit=27
+  fades test target/fades/overheat.fades --csv rooms.csv --isolation process";
+
+pub(super) const PUBLISH: &str = "\
+Examples:
+  fades publish target/fades/overheat.fades
+  fades publish overheat.fades --as room-overheat --node harbour-07";
+
+pub(super) const SUBMIT: &str = "\
+Examples:
+  fades submit overheat --kind temperature --last 24h --param limit=27 --wait
+  fades submit summary --kind pm10 --kind pm2.5 --location 'aberdeen/*' \\
+        --from 2018-01-01 --to 2019-01-01 --param by=location
+  fades submit summary --kind pm10 --save air.toml --dry-run
+  fades submit -f air.toml --wait
+
+Times are RFC 3339 (2026-12-01T08:00Z), dates, `now`, or such as `2h ago`.
+A parameter's value is a number, true, false or a JSON value when it looks like
+one, and text otherwise.";
+
+pub(super) const PS: &str = "\
+Examples:
+  fades ps                         tasks that are not finished, and the last ones
+  fades ps --all -o json";
+
+pub(super) const SHOW: &str = "\
+Examples:
+  fades show 3f2c                  the beginning of an id is enough";
+
+pub(super) const RESULT: &str = "\
+Examples:
+  fades result 3f2c                tables
+  fades result 3f2c -o json        everything, for a program
+  fades result                     of the last task";
+
+pub(super) const LOGS: &str = "\
+Examples:
+  fades logs 3f2c";
+
+pub(super) const CANCEL: &str = "\
+Examples:
+  fades cancel 3f2c";
+
+pub(super) const INIT: &str = "\
+Examples:
+  fades init harbour-07            a folder with node.toml, keys and sample data
+  fades init /srv/fades --name harbour-07";
+
+pub(super) const NODE: &str = "\
+Examples:
+  fades node                       the node whose folder this is
+  fades node harbour-07            ends cleanly at SIGTERM or Ctrl-C";
+
+pub(super) const CONFIG: &str = "\
+Examples:
+  fades config check
+  fades config show                every value, and where it comes from";
+
+pub(super) const SOURCE: &str = "\
+Examples:
+  fades source test citizen";
+
+pub(super) const RESOURCES: &str = "\
+Examples:
+  fades resources
+  fades resources --kind 'pm*' --location 'aberdeen/*'";
+
+pub(super) const FUNCTIONS: &str = "\
+Examples:
+  fades functions";
+
+pub(super) const DOCTOR: &str = "\
+Examples:
+  fades doctor                     ends with 1 when something needed is missing";
+
+pub(super) const DEMO: &str = "\
+Examples:
+  fades demo --images target/images";
+
+pub(super) const KEY: &str = "\
+Examples:
+  fades key new alice              ~/.config/fades/keys/alice.key and .pub
+  fades key list
+  fades key trust alice.pub --role submit --role read --service city-air";
+
+pub(super) const SIGN: &str = "\
+Examples:
+  fades sign air.toml --key alice          writes air.dsse
+  fades sign target/fades/overheat.fades         writes target/fades/overheat.dsse";
+
+pub(super) const VERIFY: &str = "\
+Examples:
+  fades verify air.dsse
+  fades verify overheat.dsse --image target/fades/overheat.fades --trust trust.toml";
+
+pub(super) const SCHEMA: &str = "\
+Examples:
+  fades schema task > task.schema.json
+  fades schema node > node.schema.json";
+
+#[cfg(test)]
+mod tests {
+    use super::{GROUPS, REST, command};
+
+    #[test]
+    fn every_subcommand_is_in_one_group() {
+        let grouped: Vec<&str> = GROUPS
+            .iter()
+            .flat_map(|g| g.1)
+            .chain(&REST)
+            .copied()
+            .collect();
+        for sub in command().get_subcommands().filter(|s| !s.is_hide_set()) {
+            let name = sub.get_name();
+            assert_eq!(grouped.iter().filter(|g| **g == name).count(), 1, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_tree_of_subcommands_is_sound() {
+        command().debug_assert();
+    }
+}

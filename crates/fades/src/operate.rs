@@ -1,0 +1,13 @@
+//! For those who operate a node: `init`, `node`, `config`, `source`,
+//! `resources`, `functions`, `doctor`, `demo`.
+
+pub(crate) mod config;
+pub(crate) mod demo;
+pub(crate) mod doctor;
+pub(crate) mod functions;
+mod inherited;
+pub(crate) mod init;
+pub(crate) mod node;
+pub(crate) mod probe;
+pub(crate) mod resources;
+pub(crate) mod source;

@@ -1,0 +1,19 @@
+//! The channel that a broker inherits from its node.
+#![expect(unsafe_code, reason = "takes over the descriptor that it inherits")]
+
+use std::os::fd::{FromRawFd, OwnedFd};
+
+use fades_task::message::BROKER_CONTROL_FD;
+
+/// The channel's descriptor, when there is one.
+pub(super) fn control() -> Option<OwnedFd> {
+    // SAFETY: nobody else in this program has the descriptor: the subcommand
+    // `broker` calls this once, first of all. That it is open is checked below.
+    let control = unsafe { OwnedFd::from_raw_fd(BROKER_CONTROL_FD) };
+    if rustix::io::fcntl_getfd(&control).is_err() {
+        // Closing what was never open would be an error of this program.
+        std::mem::forget(control);
+        return None;
+    }
+    Some(control)
+}

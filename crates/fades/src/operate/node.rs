@@ -1,0 +1,144 @@
+//! `fades node`: runs a node; and the broker that it starts.
+
+use std::path::{Path, PathBuf};
+
+use fades_orc::api::types::{BrokerInfo, IsolationInfo};
+use fades_orc::config::{BrokerConfig, NodeConfig};
+use fades_orc::node::{Node, NodeError};
+use tracing_subscriber::EnvFilter;
+
+use super::config::folder_or_problem;
+use super::{inherited, probe};
+use crate::problem::{Attempt, Outcome, Problem};
+use crate::session::Session;
+use crate::settings::node_file::NodeFile;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The node's folder; the one here otherwise
+    folder: Option<PathBuf>,
+    /// What to log: error, warn, info, debug
+    #[arg(long, value_name = "LEVEL", default_value = "warn")]
+    log: String,
+    /// The tender's program; the one beside this program otherwise
+    #[arg(long, value_name = "FILE")]
+    tender: Option<PathBuf>,
+}
+
+/// Carries out `fades node`; returns when the node was told to end.
+pub(crate) fn run(args: &Args, session: &Session) -> Result<Outcome, Problem> {
+    log_to_stderr(&args.log)?;
+    let folder = folder_or_problem(args.folder.as_deref())?;
+    let folder = folder
+        .canonicalize()
+        .or_problem(|| format!("cannot find the folder {}", folder.display()))?;
+    let file = NodeFile::read(&folder)?;
+    let tender = probe::tender(args.tender.as_deref(), session)?;
+    let config = config(&folder, &file, tender)?;
+    let isolation = config.isolation.clone();
+    Node::run(config, |node| {
+        announce(&file, &folder, &isolation, &node.broker(), session)
+    })
+    .map_err(|e| problem(&e))?;
+    session.talk("ended; what was accepted is stored");
+    Ok(Outcome::Done)
+}
+
+fn problem(error: &NodeError) -> Problem {
+    Problem::new("the node cannot run").because(error)
+}
+
+/// What the node is told, out of its file and what the host offers.
+fn config(folder: &Path, file: &NodeFile, tender: PathBuf) -> Result<NodeConfig, Problem> {
+    let probe = probe::ask(&tender)?;
+    let program = std::env::current_exe().or_problem(|| "cannot find this program".to_owned())?;
+    let sources = serde_json::to_value(&file.source)
+        .or_problem(|| "cannot hand over the sources".to_owned())?;
+    let node = &file.node;
+    Ok(NodeConfig {
+        name: node.name.clone(),
+        labels: node.labels.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        folder: folder.join("state"),
+        trust: folder.join(crate::keys::key::TRUST_FILE),
+        socket: file.socket(folder),
+        listen: node.listen.map(|l| l.0),
+        tender,
+        broker: BrokerConfig {
+            program,
+            arguments: vec!["broker".into()],
+            sources,
+            folder: folder.join("batches"),
+            budget: node.batches,
+            chunk: node.chunk,
+            base: folder.to_owned(),
+        },
+        parallel: node.parallel as usize,
+        memory: node.memory,
+        caps: node.limits,
+        isolation: probe.isolation,
+        simd: probe.simd,
+        abi: (fades_abi::ABI_MAJOR, fades_abi::ABI_MINOR),
+    })
+}
+
+/// The one line that says that the node takes tasks, and how.
+fn announce(
+    file: &NodeFile,
+    folder: &Path,
+    isolation: &[IsolationInfo],
+    broker: &BrokerInfo,
+    session: &Session,
+) {
+    let works = isolation
+        .iter()
+        .filter(|i| i.works)
+        .map(|i| i.isolation.to_string());
+    let works: Vec<String> = works.collect();
+    let sources: Vec<&str> = file.source.0.keys().map(|n| n.as_str()).collect();
+    let listen = file
+        .node
+        .listen
+        .map(|l| format!(" and http://{}", l.0))
+        .unwrap_or_default();
+    // Whoever started the node reads the line, or does not.
+    let _ = session.data(&format!(
+        "ready: node {} at {}{listen}; isolation {}; batches {}; sources {}\n",
+        file.node.name,
+        file.socket(folder).display(),
+        works.join(", "),
+        broker.batches,
+        if sources.is_empty() {
+            "none".to_owned()
+        } else {
+            sources.join(", ")
+        },
+    ));
+    for info in isolation.iter().filter(|i| !i.works) {
+        session.talk(&format!("no {}: {}", info.isolation, info.detail));
+    }
+    if let Some(advice) = &broker.advice {
+        session.talk(&format!("better: {advice}"));
+    }
+}
+
+/// The broker's life, in a process of its own.
+pub(crate) fn run_broker() -> Result<Outcome, Problem> {
+    log_to_stderr("warn")?;
+    let control = inherited::control().ok_or_else(|| {
+        Problem::new("there is no node to serve").remedy("the node starts it: fades node")
+    })?;
+    fades_drb::process::run(control.into()).or_problem(|| "the broker ended".to_owned())?;
+    Ok(Outcome::Done)
+}
+
+fn log_to_stderr(level: &str) -> Result<(), Problem> {
+    let filter =
+        EnvFilter::try_new(level).or_problem(|| format!("{level:?} is no level to log"))?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .try_init()
+        .map_err(|e| Problem::new("cannot log").reason(e.to_string()))
+}

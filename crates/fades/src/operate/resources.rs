@@ -1,0 +1,108 @@
+//! `fades resources`: the devices that a node knows.
+
+use fades_orc::api::types::Resources;
+use fades_task::resource::Device;
+use globset::{Glob, GlobMatcher};
+
+use crate::ask::client::Client;
+use crate::ask::render;
+use crate::ask::render::number::{count, moment};
+use crate::ask::render::table::{Column, Table};
+use crate::cli::shared::{NodeChoice, Output};
+use crate::problem::{Attempt, Outcome, Problem};
+use crate::session::Session;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Only these kinds of readings
+    #[arg(long, value_name = "GLOB")]
+    kind: Option<String>,
+    /// Only devices at these locations
+    #[arg(long, value_name = "GLOB")]
+    location: Option<String>,
+    /// Only these devices
+    #[arg(long, value_name = "GLOB")]
+    device: Option<String>,
+    #[command(flatten)]
+    output: Output,
+    #[command(flatten)]
+    node: NodeChoice,
+}
+
+/// Carries out `fades resources`.
+pub(crate) fn run(args: &Args, session: &Session) -> Result<Outcome, Problem> {
+    let filter = Filter::new(args)?;
+    let client = Client::find(&args.node, session)?;
+    let Resources { devices } = client.get("/v1/resources")?;
+    let devices: Vec<Device> = devices.into_iter().filter_map(|d| filter.keep(d)).collect();
+    if args.output.json() {
+        session.data(&render::json(&devices))?;
+        return Ok(Outcome::Done);
+    }
+    session.data(&table(&devices).text(session))?;
+    session.talk(&format!("{} devices", devices.len()));
+    Ok(Outcome::Done)
+}
+
+/// What shall be shown.
+struct Filter {
+    kind: Option<GlobMatcher>,
+    location: Option<GlobMatcher>,
+    device: Option<GlobMatcher>,
+}
+
+impl Filter {
+    fn new(args: &Args) -> Result<Self, Problem> {
+        let glob = |given: &Option<String>| {
+            let compile = |text: &String| {
+                Glob::new(text)
+                    .map(|g| g.compile_matcher())
+                    .or_problem(|| format!("{text:?} is no pattern"))
+            };
+            given.as_ref().map(compile).transpose()
+        };
+        let (kind, location, device) = (
+            glob(&args.kind)?,
+            glob(&args.location)?,
+            glob(&args.device)?,
+        );
+        Ok(Self {
+            kind,
+            location,
+            device,
+        })
+    }
+
+    /// The device with the series that shall be shown.
+    fn keep(&self, mut device: Device) -> Option<Device> {
+        let fits =
+            |glob: &Option<GlobMatcher>, text: &str| glob.as_ref().is_none_or(|g| g.is_match(text));
+        device.series.retain(|s| fits(&self.kind, &s.kind));
+        let here = fits(&self.location, &device.location) && fits(&self.device, &device.device);
+        (here && !device.series.is_empty()).then_some(device)
+    }
+}
+
+fn table(devices: &[Device]) -> Table {
+    let mut columns: Vec<Column> = ["DEVICE", "LOCATION", "SOURCE", "KIND", "UNIT"]
+        .map(Column::left)
+        .into();
+    columns.push(Column::right("READINGS"));
+    columns.extend(["OLDEST", "NEWEST"].map(Column::left));
+    let mut table = Table::new(columns);
+    for device in devices {
+        for series in &device.series {
+            table.row([
+                device.device.clone(),
+                device.location.clone(),
+                device.source.to_string(),
+                series.kind.clone(),
+                series.unit.clone(),
+                series.readings.map(count).unwrap_or_default(),
+                series.oldest.map(moment).unwrap_or_default(),
+                series.newest.map(moment).unwrap_or_default(),
+            ]);
+        }
+    }
+    table
+}

@@ -1,0 +1,230 @@
+//! `node.toml`: what an operator writes.
+//!
+//! The file and the `.toml` files in `conf.d/` beside it, on top of each
+//! other. What the sources say is the broker's matter: its types are used here
+//! for checking and for the schema, and go to it as JSON.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use fades_drb::config::Sources;
+use fades_task::identity::Name;
+use fades_task::limits::Limits;
+use fades_task::quantity::Size;
+use fades_task::time::Zone;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::layers::Layers;
+use crate::problem::Problem;
+
+/// A node's configuration.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct NodeFile {
+    /// The node itself.
+    pub(crate) node: NodePart,
+    /// Where readings come from, by name.
+    pub(crate) source: Sources,
+}
+
+/// The file before the broker's part has looked at its sources.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Unchecked {
+    node: NodePart,
+    #[serde(default)]
+    source: serde_json::Map<String, serde_json::Value>,
+}
+
+/// The `node` part.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct NodePart {
+    /// The name by which tasks address the node.
+    pub(crate) name: Name,
+    /// Further names that it answers to, such as one for all nodes of a kind.
+    #[serde(default)]
+    pub(crate) labels: Vec<Name>,
+    /// The zone of times that a source gives without one.
+    #[serde(default)]
+    pub(crate) zone: Zone,
+    /// Memory of all functions that run at one time.
+    #[serde(default = "memory")]
+    pub(crate) memory: Size,
+    /// Room for input that waits in batch files.
+    #[serde(default = "batches")]
+    pub(crate) batches: Size,
+    /// Length at which a batch ends and the next begins.
+    #[serde(default = "chunk")]
+    pub(crate) chunk: Size,
+    /// Tasks that run at one time.
+    #[serde(default = "parallel")]
+    pub(crate) parallel: u32,
+    /// The Unix socket of the API, in the node's folder unless absolute.
+    #[serde(default = "socket")]
+    pub(crate) socket: PathBuf,
+    /// An address of this host on which the API listens as well; loopback
+    /// only, such as "127.0.0.1:7420".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) listen: Option<Loopback>,
+    /// The most that a task may ask for.
+    #[serde(default = "caps")]
+    pub(crate) limits: Limits,
+}
+
+/// A loopback address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String")]
+pub(crate) struct Loopback(pub(crate) SocketAddr);
+
+impl TryFrom<String> for Loopback {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.parse::<SocketAddr>() {
+            Ok(address) if address.ip().is_loopback() => Ok(Self(address)),
+            Ok(address) => Err(format!(
+                "{} is no loopback address: write 127.0.0.1:{1} or [::1]:{1}, and let a proxy that knows its users face the network",
+                address.ip(),
+                address.port()
+            )),
+            Err(_) => Err(format!(
+                "{text:?} is no address: write such as \"127.0.0.1:7420\""
+            )),
+        }
+    }
+}
+
+impl From<Loopback> for String {
+    fn from(l: Loopback) -> Self {
+        l.0.to_string()
+    }
+}
+
+const fn memory() -> Size {
+    Size(512 << 20)
+}
+
+const fn batches() -> Size {
+    Size(1 << 30)
+}
+
+const fn chunk() -> Size {
+    Size(64 << 20)
+}
+
+fn parallel() -> u32 {
+    std::thread::available_parallelism().map_or(1, |n| n.get() as u32)
+}
+
+fn socket() -> PathBuf {
+    PathBuf::from("node.sock")
+}
+
+const fn caps() -> Limits {
+    Limits::MAX
+}
+
+impl NodeFile {
+    /// Name of the file in a node's folder.
+    pub(crate) const NAME: &str = "node.toml";
+
+    /// The layers of the node in `folder`.
+    pub(crate) fn layers(folder: &Path) -> Result<Layers, Problem> {
+        let path = folder.join(Self::NAME);
+        if !path.is_file() {
+            return Err(Problem::new(format!("{} is not there", path.display()))
+                .remedy(format!("fades init {}", folder.display())));
+        }
+        Layers::read(&path, &folder.join("conf.d"))
+    }
+
+    /// Reads and checks the configuration of the node in `folder`.
+    pub(crate) fn read(folder: &Path) -> Result<Self, Problem> {
+        Self::parse(&Self::layers(folder)?)
+    }
+
+    /// Checks the configuration that `layers` hold.
+    pub(crate) fn parse(layers: &Layers) -> Result<Self, Problem> {
+        let Unchecked { node, source } = layers.parse()?;
+        node.check()?;
+        let source =
+            Sources::parse(&source.into()).map_err(|e| layers.field_problem(&e.to_string()))?;
+        Ok(Self { node, source })
+    }
+
+    /// Path of the API's socket.
+    pub(crate) fn socket(&self, folder: &Path) -> PathBuf {
+        folder.join(&self.node.socket)
+    }
+}
+
+impl NodePart {
+    /// What the types cannot say.
+    fn check(&self) -> Result<(), Problem> {
+        if self.parallel == 0 {
+            return Err(Problem::new("node.parallel is 0: no task could ever run")
+                .remedy("write 1 or more, or leave it out"));
+        }
+        if self.chunk.0 < 2 << 20 {
+            return Err(Problem::new(format!(
+                "node.chunk is {}: a batch has at least 2MiB",
+                self.chunk
+            )));
+        }
+        // One chunk being filled while the function works on another.
+        if self.batches.0 < 2 * self.chunk.0 {
+            return Err(Problem::new(format!(
+                "node.batches ({}) is less than two chunks ({} each)",
+                self.batches, self.chunk
+            ))
+            .remedy("enlarge node.batches or make node.chunk smaller"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::NodeFile;
+    use crate::settings::layers::Layers;
+
+    fn parsed(text: &str) -> Result<NodeFile, String> {
+        let mut layers = Layers::default();
+        layers.push(Path::new("node.toml"), text);
+        NodeFile::parse(&layers).map_err(|p| p.text(str::to_owned))
+    }
+
+    #[test]
+    fn a_name_is_all_that_a_node_needs() {
+        let file = parsed("[node]\nname = \"harbour-07\"\n").unwrap();
+        assert_eq!(file.node.memory.to_string(), "512MiB");
+        assert!(file.node.parallel >= 1);
+        assert_eq!(
+            file.socket(Path::new("/srv/n")),
+            Path::new("/srv/n/node.sock")
+        );
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_with_the_remedy() {
+        for (line, named) in [
+            ("memory = \"512\"", "MiB"),
+            ("memory = 512", "invalid type"),
+            ("listen = \"0.0.0.0:80\"", "127.0.0.1:80"),
+            ("listen = \"localhost\"", "no address"),
+            ("parallel = 0", "no task could ever run"),
+            ("zone = \"Mars\"", "Europe/London"),
+            ("chunk = \"1MiB\"", "2MiB"),
+            ("batches = \"100MiB\"", "two chunks"),
+            ("memroy = \"1MiB\"", "did you mean `memory`"),
+        ] {
+            let error = parsed(&format!("[node]\nname = \"a\"\n{line}\n")).unwrap_err();
+            assert!(error.contains(named), "{line}: {error}");
+        }
+    }
+}
