@@ -1,0 +1,28 @@
+//! Batch files in anonymous memory, locked by seals.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, memfd_create, open};
+
+/// A new empty file.
+pub(super) fn make() -> io::Result<File> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let made = match memfd_create("fades-batch", flags | MemfdFlags::NOEXEC_SEAL) {
+        // Kernels before 6.3 do not know the flag.
+        Err(rustix::io::Errno::INVAL) => memfd_create("fades-batch", flags),
+        made => made,
+    };
+    Ok(made?.into())
+}
+
+/// Takes the right to write from everybody, for good. No mapping may be left.
+pub(super) fn lock(file: File) -> io::Result<OwnedFd> {
+    let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
+    fcntl_add_seals(&file, seals)?;
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    // The seals are what holds; a descriptor that was opened for reading only
+    // makes the error of whoever tries plainer. Without /proc it must do.
+    Ok(open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).unwrap_or_else(|_| file.into()))
+}

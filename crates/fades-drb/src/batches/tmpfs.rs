@@ -1,0 +1,128 @@
+//! Batch files in a file system of our own, with huge pages.
+//!
+//! The file system is mounted twice in a mount namespace that only a short-lived
+//! thread enters: writable, and read-only. What stays are descriptors of the two
+//! roots. A file is written below the one and opened again below the other, so
+//! that no way leads from that descriptor to writing: opening it again through
+//! `/proc` meets the read-only mount, as root too. When the broker ends, however
+//! it ends, the file system is gone.
+#![expect(
+    unsafe_code,
+    reason = "a thread and a process leave their namespaces here"
+)]
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{AtFlags, Mode, OFlags, fstat, open, openat, unlinkat};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, mount, mount_bind, mount_change, mount_remount,
+};
+use rustix::thread::{UnshareFlags, unshare_unsafe};
+
+/// The two roots.
+#[derive(Debug)]
+pub(super) struct Tmpfs {
+    writable: OwnedFd,
+    read_only: OwnedFd,
+    next: AtomicU64,
+}
+
+/// A file below the writable root.
+#[derive(Debug)]
+pub(super) struct Unlocked {
+    pub(super) file: File,
+    name: String,
+}
+
+impl Tmpfs {
+    /// Mounts `size` bytes with huge pages at `folder`, in a mount namespace of
+    /// its own: nobody else sees it.
+    pub(super) fn mount(folder: &Path, size: u64) -> io::Result<Self> {
+        let folder = folder.to_path_buf();
+        let mounted = std::thread::Builder::new()
+            .name("mount".to_owned())
+            .spawn(move || mount_here(&folder, size))?
+            .join();
+        mounted.map_err(|_| io::Error::other("the mounting thread panicked"))?
+    }
+
+    /// Whether files really get huge pages: the kernel says so by the block size.
+    pub(super) fn is_huge(&self) -> io::Result<bool> {
+        let probe = self.make()?;
+        let length = fades_abi::INPUT_PAGE;
+        rustix::fs::fallocate(&probe.file, rustix::fs::FallocateFlags::empty(), 0, length)?;
+        let block = fstat(&probe.file)?.st_blksize;
+        unlinkat(&self.writable, &probe.name, AtFlags::empty())?;
+        Ok(u64::try_from(block).is_ok_and(|b| b >= length))
+    }
+
+    pub(super) fn make(&self) -> io::Result<Unlocked> {
+        let name = format!("batch-{}", self.next.fetch_add(1, Ordering::Relaxed));
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let file = openat(&self.writable, &name, flags, Mode::RUSR | Mode::WUSR)?;
+        Ok(Unlocked {
+            file: file.into(),
+            name,
+        })
+    }
+
+    /// Opens the file below the read-only root, takes its name away and closes
+    /// it for writing.
+    pub(super) fn lock(&self, made: Unlocked) -> io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let reader = openat(&self.read_only, &made.name, flags, Mode::empty());
+        self.discard(&made)?;
+        Ok(reader?)
+    }
+
+    /// Takes the name of a file away.
+    pub(super) fn discard(&self, made: &Unlocked) -> io::Result<()> {
+        Ok(unlinkat(&self.writable, &made.name, AtFlags::empty())?)
+    }
+}
+
+fn mount_here(folder: &Path, size: u64) -> io::Result<Tmpfs> {
+    // SAFETY: of the process' shared state this thread leaves the mount
+    // namespace and (implied) the file system attributes; descriptors stay
+    // shared. The thread does nothing but what follows.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNS) }?;
+    mount_change(
+        "/",
+        MountPropagationFlags::REC | MountPropagationFlags::PRIVATE,
+    )?;
+    let kept_out = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    let options = format!("huge=always,size={size},mode=0700");
+    let options = std::ffi::CString::new(options)?;
+    mount("fades", folder, "tmpfs", kept_out, Some(options.as_c_str()))?;
+    let root = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let writable = open(folder, root, Mode::empty())?;
+    mount_bind(folder, folder)?;
+    mount_remount(folder, kept_out | MountFlags::BIND | MountFlags::RDONLY, "")?;
+    Ok(Tmpfs {
+        writable,
+        read_only: open(folder, root, Mode::empty())?,
+        next: AtomicU64::new(0),
+    })
+}
+
+/// Gives a process that is not root the right to mount, for itself alone: a user
+/// namespace in which it is who it was. Only while the process has one thread;
+/// otherwise, and where the host forbids it, nothing happens and the reason is
+/// given.
+pub(crate) fn own_user_namespace() -> io::Result<()> {
+    let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+    if user.is_root() {
+        return Ok(());
+    }
+    // SAFETY: the kernel refuses this to a process with more than one thread,
+    // so no other thread can see state change; descriptors stay as they are.
+    unsafe { unshare_unsafe(UnshareFlags::NEWUSER) }?;
+    std::fs::write("/proc/self/setgroups", "deny")?;
+    let (user, group) = (user.as_raw(), group.as_raw());
+    std::fs::write("/proc/self/uid_map", format!("{user} {user} 1"))?;
+    std::fs::write("/proc/self/gid_map", format!("{group} {group} 1"))
+}

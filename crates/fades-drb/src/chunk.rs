@@ -1,0 +1,99 @@
+//! Readings on their way from a source into a batch.
+
+use crate::series::SeriesKey;
+
+/// The readings of one batch.
+#[derive(Debug, Default)]
+pub(crate) struct Chunk {
+    pub(crate) series: Vec<ChunkSeries>,
+}
+
+/// The readings of one series in a chunk.
+#[derive(Debug)]
+pub(crate) struct ChunkSeries {
+    /// Number of the series in the run.
+    pub(crate) id: u32,
+    pub(crate) key: SeriesKey,
+    /// No later chunk has readings of this series.
+    pub(crate) complete: bool,
+    /// In the order in which they stand in the source; their times may be out
+    /// of order.
+    pub(crate) segments: Vec<Segment>,
+}
+
+/// Some readings of one series.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub(crate) struct Segment {
+    pub(crate) time: Vec<i64>,
+    pub(crate) value: Vec<f64>,
+    /// Bits of [`fades_abi::batch::mark`]; empty when no reading has any.
+    pub(crate) mark: Vec<u8>,
+}
+
+impl Segment {
+    pub(crate) fn push(&mut self, time: i64, value: f64, mark: u8) {
+        if mark != 0 && self.mark.is_empty() {
+            self.mark.resize(self.time.len(), 0);
+        }
+        self.time.push(time);
+        self.value.push(value);
+        if mark != 0 || !self.mark.is_empty() {
+            self.mark.push(mark);
+        }
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.time.len()
+    }
+}
+
+impl ChunkSeries {
+    pub(crate) fn rows(&self) -> usize {
+        self.segments.iter().map(Segment::rows).sum()
+    }
+
+    pub(crate) fn has_marks(&self) -> bool {
+        self.segments.iter().any(|s| !s.mark.is_empty())
+    }
+}
+
+/// What fits into a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Capacity {
+    bytes: u64,
+}
+
+/// Header, columns and what aligning the columns can cost, bytes.
+const FIXED: u64 = 1024;
+
+/// A row with time, value and mark, bytes.
+const ROW: u64 = 17;
+
+impl Capacity {
+    /// Of a batch of `bytes`, at least 2 MiB.
+    pub(crate) const fn of(bytes: u64) -> Self {
+        Self { bytes }
+    }
+
+    /// Room for series and rows, bytes.
+    pub(crate) const fn room(self) -> u64 {
+        self.bytes - FIXED
+    }
+
+    /// Bytes of a batch whose series and rows take `room`.
+    pub(crate) const fn bytes(room: u64) -> u64 {
+        room + FIXED
+    }
+
+    /// What `rows` of a series take of the room.
+    pub(crate) fn cost(key: &SeriesKey, rows: u64) -> u64 {
+        let names = [&key.device, &key.kind, &key.unit, &key.location];
+        let names: usize = names.iter().map(|n| n.len()).sum();
+        size_of::<fades_abi::batch::Series>() as u64 + names as u64 + rows.saturating_mul(ROW)
+    }
+
+    /// Rows of one series that fit when it is alone.
+    pub(crate) fn rows(self, key: &SeriesKey) -> u64 {
+        (self.room() - Self::cost(key, 0)) / ROW
+    }
+}

@@ -1,0 +1,196 @@
+//! The `[source.NAME]` tables of a node's configuration.
+//!
+//! [`Sources`] is what the operator wrote, checked: the operator's file is
+//! TOML, the orchestrator hands the same value to the broker as JSON. What a
+//! source needs at work (compiled templates, formats) is made from it by the
+//! source's own module and can no longer fail on configuration.
+
+use std::collections::BTreeMap;
+
+use fades_task::identity::Name;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+mod csv;
+mod guess;
+
+pub use csv::{CsvSource, Encoding, Patterns, Point, TimeColumns};
+
+/// The sources of a node, by name.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Sources(pub BTreeMap<Name, Source>);
+
+/// One source; the `type` says which.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum Source {
+    /// Text files with one row a line.
+    Csv(CsvSource),
+}
+
+/// What [`Source`]'s `type` may be.
+const TYPES: [&str; 1] = ["csv"];
+
+/// Why the tables of the sources cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SourcesError {
+    /// `source` is no table, or one of its entries is none.
+    #[error("{path} is no table: write [source.NAME] and the source's options below it")]
+    NoTable {
+        /// The field.
+        path: String,
+    },
+    /// The name of a source.
+    #[error("source.{name}: {reason}")]
+    Name {
+        /// The name.
+        name: String,
+        /// Why it is none.
+        reason: String,
+    },
+    /// A source without `type`.
+    #[error("source.{name}.type is missing: say what kind of source it is, such as type = \"csv\"")]
+    NoType {
+        /// The source.
+        name: Name,
+    },
+    /// A source of a kind that does not exist.
+    #[error("source.{name}.type: {found} is no kind of source; there is: {}", TYPES.join(", "))]
+    UnknownType {
+        /// The source.
+        name: Name,
+        /// What was written.
+        found: String,
+    },
+    /// A field is missing, unknown or has a value that makes no sense.
+    #[error("source.{name}{field}: {reason}")]
+    Field {
+        /// The source.
+        name: Name,
+        /// The field, with a dot before it; empty for the table itself.
+        field: String,
+        /// What is wrong, with the remedy.
+        reason: String,
+    },
+    /// A file is no CSV file whose meaning can be guessed.
+    #[error("{file}: {reason}")]
+    NotGuessed {
+        /// The file.
+        file: String,
+        /// What is wrong, with the remedy.
+        reason: String,
+    },
+}
+
+/// What is wrong with one field of a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FieldError {
+    /// The field below the source, such as `time.column`.
+    pub(crate) field: String,
+    /// What is wrong, with the remedy.
+    pub(crate) reason: String,
+}
+
+impl FieldError {
+    pub(crate) fn new(field: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self {
+            field: field.into(),
+            reason: reason.into(),
+        }
+    }
+
+    /// The error of the whole configuration.
+    pub(crate) fn of(self, source: &Name) -> SourcesError {
+        SourcesError::Field {
+            name: source.clone(),
+            field: format!(".{}", self.field),
+            reason: self.reason,
+        }
+    }
+}
+
+impl Sources {
+    /// Reads the value of the key `source` of a node's configuration: a table
+    /// of tables, by name. Everything that does not need the files themselves
+    /// is checked.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with its field and the remedy.
+    pub fn parse(value: &Value) -> Result<Self, SourcesError> {
+        let table = value.as_object().ok_or_else(|| SourcesError::NoTable {
+            path: "source".to_owned(),
+        })?;
+        let parsed = table.iter().map(|(name, value)| {
+            let parsed = name.parse::<Name>().map_err(|e| SourcesError::Name {
+                name: name.clone(),
+                reason: e.to_string(),
+            })?;
+            let source = Source::parse(&parsed, value)?;
+            Ok((parsed, source))
+        });
+        parsed.collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Checks what the types cannot, as [`Sources::parse`] does.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with its field and the remedy.
+    pub fn check(&self) -> Result<(), SourcesError> {
+        self.0
+            .iter()
+            .try_for_each(|(name, source)| source.check(name))
+    }
+}
+
+impl Source {
+    fn parse(name: &Name, value: &Value) -> Result<Self, SourcesError> {
+        let table = value.as_object().ok_or_else(|| SourcesError::NoTable {
+            path: format!("source.{name}"),
+        })?;
+        let source = match table.get("type") {
+            None => return Err(SourcesError::NoType { name: name.clone() }),
+            Some(Value::String(kind)) if kind == "csv" => Self::Csv(options(name, table)?),
+            Some(other) => {
+                return Err(SourcesError::UnknownType {
+                    name: name.clone(),
+                    found: other.to_string(),
+                });
+            }
+        };
+        source.check(name)?;
+        Ok(source)
+    }
+
+    fn check(&self, name: &Name) -> Result<(), SourcesError> {
+        let checked = match self {
+            Self::Csv(csv) => crate::csv::Format::compile(csv).map(drop),
+        };
+        checked.map_err(|e| e.of(name))
+    }
+}
+
+/// The options of a source: its table without `type`.
+fn options<T: serde::de::DeserializeOwned>(
+    name: &Name,
+    table: &Map<String, Value>,
+) -> Result<T, SourcesError> {
+    let mut table = table.clone();
+    table.remove("type");
+    serde_path_to_error::deserialize(Value::Object(table)).map_err(|e| {
+        let path = e.path().to_string();
+        SourcesError::Field {
+            name: name.clone(),
+            field: if path == "." {
+                String::new()
+            } else {
+                format!(".{path}")
+            },
+            reason: e.into_inner().to_string(),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,520 @@
+//! One row into readings.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use fades_abi::batch::mark;
+use fades_task::coverage::LossReason;
+
+use super::clock::Clock;
+use super::format::{Format, KnownKind, Missing, Shape};
+use super::layout::Layout;
+use super::lines::Line;
+use super::number::Number;
+use crate::config::Encoding;
+use crate::series::SeriesKey;
+
+/// Longest name of a device, location, kind or unit, bytes.
+const MAX_NAME: usize = 256;
+
+/// Takes what a [`RowParser`] finds.
+pub(crate) trait Sink {
+    /// Where the readings of a series go; `None` when they are not wanted.
+    /// Asked once for each series and parser.
+    fn place(&mut self, key: &SeriesKey) -> Result<Option<u32>, TooManySeries>;
+
+    /// Readings of this time are wanted.
+    fn within(&self, time: i64) -> bool;
+
+    /// A reading that is wanted.
+    fn reading(&mut self, found: Found);
+
+    /// A reading that was there and cannot be used.
+    fn lost(&mut self, lost: Lost);
+}
+
+/// The source has more series than it may.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TooManySeries;
+
+/// A reading.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Found {
+    pub(crate) place: u32,
+    pub(crate) time: i64,
+    pub(crate) value: f64,
+    /// Bits of [`fades_abi::batch::mark`].
+    pub(crate) mark: u8,
+    pub(crate) line: u64,
+}
+
+/// A reading that cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Lost {
+    /// Of which series, when the row says so.
+    pub(crate) place: Option<u32>,
+    /// Which of the columns of readings.
+    pub(crate) point: u32,
+    /// When, if the row says so.
+    pub(crate) time: Option<i64>,
+    pub(crate) line: u64,
+    pub(crate) reason: LossReason,
+    pub(crate) blame: Blame,
+}
+
+/// What of a row is to blame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Blame {
+    Row,
+    Time,
+    Value,
+}
+
+impl Format {
+    /// Readings that a whole row has.
+    pub(crate) fn points(&self) -> usize {
+        match &self.shape {
+            Shape::Wide(points) => points.len(),
+            Shape::Long { .. } => 1,
+        }
+    }
+
+    /// The name of the column to blame, when one is.
+    pub(crate) fn column_blamed(&self, blame: Blame, point: u32) -> Option<String> {
+        match (blame, &self.shape) {
+            (Blame::Row, _) => None,
+            (Blame::Time, _) => self.time.first().cloned(),
+            (Blame::Value, Shape::Long { value, .. }) => Some(value.clone()),
+            (Blame::Value, Shape::Wide(points)) => {
+                points.get(point as usize).map(|p| p.column.clone())
+            }
+        }
+    }
+}
+
+/// Whose row it is.
+#[derive(Debug)]
+struct Subject {
+    /// For each point, where its readings go.
+    places: Vec<Option<u32>>,
+    wanted: bool,
+    /// Index of what is known of the kind (long form).
+    known: Option<usize>,
+}
+
+/// Parses the rows of one file, or of a part of it.
+pub(crate) struct RowParser<'a> {
+    format: &'a Format,
+    layout: &'a Layout,
+    clock: Clock<'a>,
+    row: Fields,
+    /// Key fields of the row at hand, one after the other.
+    key: Vec<u8>,
+    joined: Vec<u8>,
+    /// Subject by key; `None`: the row names no device or no kind.
+    subjects: HashMap<Vec<u8>, Option<usize>>,
+    known: Vec<Subject>,
+    last: Option<(Vec<u8>, Option<usize>)>,
+}
+
+impl<'a> RowParser<'a> {
+    pub(crate) fn new(format: &'a Format, layout: &'a Layout) -> Self {
+        Self {
+            format,
+            layout,
+            clock: format.clock.clock(),
+            row: Fields::default(),
+            key: Vec::new(),
+            joined: Vec::new(),
+            subjects: HashMap::new(),
+            known: Vec::new(),
+            last: None,
+        }
+    }
+
+    /// Takes one line; says whether it is a row.
+    pub(crate) fn line(
+        &mut self,
+        line: &Line<'_>,
+        number: u64,
+        sink: &mut impl Sink,
+    ) -> Result<bool, TooManySeries> {
+        let text = match line {
+            Line::TooLong => {
+                self.lose_row(number, LossReason::BadText, sink);
+                return Ok(true);
+            }
+            Line::Text(text) => *text,
+        };
+        if is_nothing(self.format, text) {
+            return Ok(false);
+        }
+        if self.format.encoding == Encoding::Utf8
+            && !text.is_ascii()
+            && std::str::from_utf8(text).is_err()
+        {
+            self.lose_row(number, LossReason::BadText, sink);
+            return Ok(true);
+        }
+        self.row.split(
+            text,
+            self.format.delimiter,
+            self.format.quote,
+            self.layout.last,
+        );
+        let whose = match self.whose(text) {
+            Some(whose) => whose,
+            None => {
+                self.lose_row(number, LossReason::Truncated, sink);
+                return Ok(true);
+            }
+        };
+        let subject = match whose {
+            Whose::Seen(subject) => subject,
+            Whose::New => self.meet(sink)?,
+        };
+        match subject {
+            None => self.lose_row(number, LossReason::Unnamed, sink),
+            Some(subject) => self.readings(text, number, subject, sink),
+        }
+        Ok(true)
+    }
+
+    /// All readings of the row are lost, and whose they are is not known.
+    fn lose_row(&self, line: u64, reason: LossReason, sink: &mut impl Sink) {
+        for point in 0..self.format.points() as u32 {
+            sink.lost(Lost {
+                place: None,
+                point,
+                time: None,
+                line,
+                reason,
+                blame: Blame::Row,
+            });
+        }
+    }
+
+    /// Puts the key together and looks it up; `None` when the row ends before
+    /// a key field.
+    fn whose(&mut self, line: &[u8]) -> Option<Whose> {
+        self.key.clear();
+        for &column in &self.layout.keys {
+            self.key.extend_from_slice(self.row.field(line, column)?);
+            self.key.push(b'\n');
+        }
+        if let Some((key, subject)) = &self.last
+            && *key == self.key
+        {
+            return Some(Whose::Seen(*subject));
+        }
+        let Some(&subject) = self.subjects.get(&self.key) else {
+            return Some(Whose::New);
+        };
+        self.remember(subject);
+        Some(Whose::Seen(subject))
+    }
+
+    fn remember(&mut self, subject: Option<usize>) {
+        match &mut self.last {
+            Some((key, last)) => {
+                key.clone_from(&self.key);
+                *last = subject;
+            }
+            None => self.last = Some((self.key.clone(), subject)),
+        }
+    }
+
+    /// Makes the subject of a key that was never seen.
+    fn meet(&mut self, sink: &mut impl Sink) -> Result<Option<usize>, TooManySeries> {
+        let decode = |field: &[u8]| match self.format.encoding {
+            // Lines that are no UTF-8 do not get this far.
+            Encoding::Utf8 => String::from_utf8_lossy(field).into_owned(),
+            Encoding::Latin1 => field.iter().map(|&b| char::from(b)).collect(),
+        };
+        let keys: Vec<String> = self.key.split(|&b| b == b'\n').map(decode).collect();
+        let subject = match subject(self.format, self.layout, &keys, sink)? {
+            None => None,
+            Some(subject) => {
+                self.known.push(subject);
+                Some(self.known.len() - 1)
+            }
+        };
+        self.subjects.insert(self.key.clone(), subject);
+        self.remember(subject);
+        Ok(subject)
+    }
+
+    fn readings(&mut self, line: &[u8], number: u64, subject: usize, sink: &mut impl Sink) {
+        let subject = &self.known[subject];
+        if !subject.wanted {
+            return;
+        }
+        let wanted = (0_u32..)
+            .zip(&subject.places)
+            .filter_map(|(point, place)| Some((point, (*place)?)));
+        let time = match time(
+            self.layout,
+            &self.row,
+            line,
+            &mut self.joined,
+            &mut self.clock,
+        ) {
+            Ok(time) => time,
+            Err(reason) => {
+                for (point, place) in wanted {
+                    sink.lost(Lost {
+                        place: Some(place),
+                        point,
+                        time: None,
+                        line: number,
+                        reason,
+                        blame: Blame::Time,
+                    });
+                }
+                return;
+            }
+        };
+        if !sink.within(time) {
+            return;
+        }
+        for (point, place) in wanted {
+            let field = self.row.field(line, self.layout.values[point as usize]);
+            let (missing, valid) = rules(self.format, point as usize, subject.known);
+            match reading(self.format, field, missing) {
+                Ok(None) => {}
+                Ok(Some(value)) => sink.reading(Found {
+                    place,
+                    time,
+                    value,
+                    mark: outside(value, valid),
+                    line: number,
+                }),
+                Err(reason) => sink.lost(Lost {
+                    place: Some(place),
+                    point,
+                    time: Some(time),
+                    line: number,
+                    reason,
+                    blame: Blame::Value,
+                }),
+            }
+        }
+    }
+}
+
+enum Whose {
+    Seen(Option<usize>),
+    New,
+}
+
+/// A line that is empty, a comment, or holds nothing but delimiters is no row.
+fn is_nothing(format: &Format, line: &[u8]) -> bool {
+    match line.first() {
+        None => true,
+        Some(first) if Some(*first) == format.comment => true,
+        Some(first) if *first == format.delimiter || first.is_ascii_whitespace() => line
+            .iter()
+            .all(|b| *b == format.delimiter || b.is_ascii_whitespace()),
+        Some(_) => false,
+    }
+}
+
+fn subject(
+    format: &Format,
+    layout: &Layout,
+    keys: &[String],
+    sink: &mut impl Sink,
+) -> Result<Option<Subject>, TooManySeries> {
+    let device = layout.device.render(keys);
+    let location = layout.location.render(keys);
+    if device.is_empty() || [&device, &location].iter().any(|t| t.len() > MAX_NAME) {
+        return Ok(None);
+    }
+    let mut places = Vec::new();
+    let mut known = None;
+    let mut key = SeriesKey {
+        device: device.into(),
+        location: location.into(),
+        kind: "".into(),
+        unit: "".into(),
+    };
+    match (&format.shape, &layout.long) {
+        (Shape::Wide(points), _) => {
+            for point in points {
+                key.kind = point.kind.as_str().into();
+                key.unit = point.unit.as_str().into();
+                places.push(sink.place(&key)?);
+            }
+        }
+        (Shape::Long { kinds, .. }, long) => {
+            let (kind, unit) = long.as_ref().map_or_else(Default::default, |(kind, unit)| {
+                (kind.render(keys), unit.render(keys))
+            });
+            if kind.is_empty() || kind.len() > MAX_NAME || unit.len() > MAX_NAME {
+                return Ok(None);
+            }
+            known = kinds.iter().position(|k| k.kind == kind);
+            let configured = known.map_or("", |i| kinds[i].unit.as_str());
+            key.unit = if configured.is_empty() {
+                unit.into()
+            } else {
+                configured.into()
+            };
+            key.kind = kind.into();
+            places.push(sink.place(&key)?);
+        }
+    }
+    let wanted = places.iter().any(Option::is_some);
+    Ok(Some(Subject {
+        places,
+        wanted,
+        known,
+    }))
+}
+
+fn rules(format: &Format, point: usize, known: Option<usize>) -> (&Missing, Option<[f64; 2]>) {
+    match &format.shape {
+        Shape::Wide(points) => (&points[point].missing, points[point].valid),
+        Shape::Long { kinds, missing, .. } => match known.map(|i| &kinds[i]) {
+            Some(KnownKind { missing, valid, .. }) => (missing, *valid),
+            None => (missing, None),
+        },
+    }
+}
+
+fn time(
+    layout: &Layout,
+    row: &Fields,
+    line: &[u8],
+    joined: &mut Vec<u8>,
+    clock: &mut Clock<'_>,
+) -> Result<i64, LossReason> {
+    let text = match layout.time.as_slice() {
+        [column] => row.field(line, *column).ok_or(LossReason::Truncated)?,
+        columns => {
+            joined.clear();
+            for &column in columns {
+                if !joined.is_empty() {
+                    joined.push(b' ');
+                }
+                let field = row.field(line, column).ok_or(LossReason::Truncated)?;
+                joined.extend_from_slice(field);
+            }
+            joined
+        }
+    };
+    clock.read(text).ok_or(LossReason::BadTime)
+}
+
+/// A field's value; `Ok(None)` when it was not measured.
+fn reading(
+    format: &Format,
+    field: Option<&[u8]>,
+    missing: &Missing,
+) -> Result<Option<f64>, LossReason> {
+    let field = field.ok_or(LossReason::Truncated)?;
+    if missing.text(field) {
+        return Ok(None);
+    }
+    if field.is_empty() {
+        return Err(LossReason::Empty);
+    }
+    match format.numbers.read(field) {
+        Number::Finite(value) if missing.number(value) => Ok(None),
+        Number::Finite(value) => Ok(Some(value)),
+        Number::NotFinite => Err(LossReason::NotFinite),
+        Number::Unreadable => Err(LossReason::NotANumber),
+    }
+}
+
+fn outside(value: f64, valid: Option<[f64; 2]>) -> u8 {
+    match valid {
+        Some([low, high]) if value < low || value > high => mark::OUTSIDE,
+        _ => 0,
+    }
+}
+
+/// Where the fields of a row are.
+#[derive(Debug, Default)]
+pub(super) struct Fields {
+    spans: Vec<Range<usize>>,
+    /// The fields without quotes, when the row has quotes.
+    unquoted: Option<Vec<u8>>,
+}
+
+impl Fields {
+    /// Finds fields 0 to `last`; what follows is not looked at. A field whose
+    /// quote is not closed is not there, nor is what follows.
+    pub(super) fn split(&mut self, line: &[u8], delimiter: u8, quote: Option<u8>, last: usize) {
+        self.spans.clear();
+        self.unquoted = None;
+        if let Some(quote) = quote
+            && memchr::memchr(quote, line).is_some()
+        {
+            self.split_quoted(line, delimiter, quote, last);
+            return;
+        }
+        let mut start = 0;
+        for end in memchr::memchr_iter(delimiter, line) {
+            self.spans.push(start..end);
+            start = end + 1;
+            if self.spans.len() > last {
+                return;
+            }
+        }
+        self.spans.push(start..line.len());
+    }
+
+    fn split_quoted(&mut self, line: &[u8], delimiter: u8, quote: u8, last: usize) {
+        let mut text = Vec::with_capacity(line.len());
+        let mut rest = line;
+        while self.spans.len() <= last {
+            let start = text.len();
+            let blanks = rest
+                .iter()
+                .take_while(|&&b| b == b' ' && b != delimiter)
+                .count();
+            if rest.get(blanks) == Some(&quote) {
+                match unquote(&rest[blanks + 1..], quote, &mut text) {
+                    Some(after) => rest = after,
+                    None => break,
+                }
+            }
+            let end = memchr::memchr(delimiter, rest);
+            text.extend_from_slice(&rest[..end.unwrap_or(rest.len())]);
+            self.spans.push(start..text.len());
+            match end {
+                Some(end) => rest = &rest[end + 1..],
+                None => break,
+            }
+        }
+        self.unquoted = Some(text);
+    }
+
+    /// Field number `i` of the line that was split, without blanks around it.
+    pub(super) fn field<'a>(&'a self, line: &'a [u8], i: usize) -> Option<&'a [u8]> {
+        let text = self.unquoted.as_deref().unwrap_or(line);
+        self.spans.get(i).map(|s| text[s.clone()].trim_ascii())
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.spans.len()
+    }
+}
+
+/// Copies what is inside quotes; gives what follows the closing quote. A
+/// doubled quote stands for one.
+fn unquote<'a>(mut rest: &'a [u8], quote: u8, into: &mut Vec<u8>) -> Option<&'a [u8]> {
+    loop {
+        let at = memchr::memchr(quote, rest)?;
+        into.extend_from_slice(&rest[..at]);
+        rest = &rest[at + 1..];
+        match rest.strip_prefix(&[quote]) {
+            Some(after) => {
+                into.push(quote);
+                rest = after;
+            }
+            None => return Some(rest),
+        }
+    }
+}

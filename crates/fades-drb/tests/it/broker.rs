@@ -1,0 +1,290 @@
+//! A broker in a thread, and a tender's end of the data channel.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use fades_abi::batch::Batch;
+use fades_drb::config::Sources;
+use fades_drb::process::ProcessError;
+use fades_task::coverage::Coverage;
+use fades_task::message::{BrokerReport, BrokerRequest, Feed, Release};
+use fades_task::mtw::Dto;
+use fades_task::quantity::Size;
+use fades_task::result::RetrievalFailure;
+use fades_task::time::Time;
+use fades_wire::Channel;
+
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+pub(crate) fn soon() -> Option<Instant> {
+    Some(Instant::now() + PATIENCE)
+}
+
+pub(crate) struct Broker {
+    pub(crate) control: Channel,
+    thread: Option<JoinHandle<Result<(), ProcessError>>>,
+    pub(crate) ready: BrokerReport,
+    _folder: tempfile::TempDir,
+}
+
+pub(crate) fn sources(toml: &str) -> Sources {
+    let table: serde_json::Value = toml::from_str(toml).unwrap();
+    Sources::parse(&table["source"]).unwrap()
+}
+
+impl Broker {
+    pub(crate) fn start(sources: &Sources, base: &Path) -> Self {
+        Self::with_memory(sources, base, 256 << 20, 64 << 20)
+    }
+
+    pub(crate) fn with_memory(sources: &Sources, base: &Path, budget: u64, chunk: u64) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (control, theirs) = Channel::pair().unwrap();
+        let thread = std::thread::spawn(move || fades_drb::process::run(theirs));
+        let configure = BrokerRequest::Configure {
+            folder: folder.path().join("batches").display().to_string(),
+            budget: Size(budget),
+            chunk: Size(chunk),
+            base: base.display().to_string(),
+        };
+        control
+            .send(&configure, &serde_json::to_vec(sources).unwrap(), &[])
+            .unwrap();
+        let ready = control.receive(soon()).unwrap().unwrap().message;
+        Self {
+            control,
+            thread: Some(thread),
+            ready,
+            _folder: folder,
+        }
+    }
+
+    pub(crate) fn ask(&self, request: &BrokerRequest) -> BrokerReport {
+        self.control.send(request, &[], &[]).unwrap();
+        self.report()
+    }
+
+    pub(crate) fn report(&self) -> BrokerReport {
+        self.control.receive(soon()).unwrap().unwrap().message
+    }
+
+    /// Starts a run; gives the tender's end.
+    pub(crate) fn begin(&self, run: u64, dtos: &[Dto]) -> Channel {
+        let (ours, theirs) = Channel::pair().unwrap();
+        let dtos = dtos.to_vec();
+        let request = BrokerRequest::Retrieve { run, dtos };
+        self.control.send(&request, &[], &[theirs.as_fd()]).unwrap();
+        ours
+    }
+
+    /// Runs to the end, releasing each batch after `each` has seen it.
+    pub(crate) fn run_with(&self, dtos: &[Dto], each: impl FnMut(&Batch<'_>)) -> Ended {
+        let channel = self.begin(1, dtos);
+        let fed = drain(&channel, each);
+        drop(channel);
+        let mut ended = Ended::of(self.report());
+        ended.finished = fed.finished;
+        ended.batches = fed.batches;
+        ended
+    }
+
+    pub(crate) fn run(&self, dtos: &[Dto]) -> (Ended, Totals) {
+        let mut totals = Totals::default();
+        let ended = self.run_with(dtos, |batch| totals.add(batch));
+        (ended, totals)
+    }
+
+    pub(crate) fn stop(mut self) -> Result<(), ProcessError> {
+        self.control.shut_down();
+        self.thread.take().unwrap().join().unwrap()
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.control.shut_down();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// How a run ended, seen from both sides.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) coverage: Vec<Coverage>,
+    pub(crate) failure: Option<RetrievalFailure>,
+    pub(crate) stopped: bool,
+    pub(crate) finished: bool,
+    pub(crate) batches: usize,
+}
+
+impl Ended {
+    pub(crate) fn of(report: BrokerReport) -> Self {
+        let BrokerReport::RetrieveEnded {
+            coverage,
+            failure,
+            stopped,
+            ..
+        } = report
+        else {
+            panic!("{report:?}")
+        };
+        Self {
+            coverage,
+            failure,
+            stopped,
+            finished: false,
+            batches: 0,
+        }
+    }
+
+    pub(crate) fn good(self) -> Coverage {
+        assert_eq!(self.failure, None);
+        assert!(self.finished && !self.stopped);
+        for c in &self.coverage {
+            assert_eq!(c.read, c.used + c.lost_total(), "{c:?}");
+            assert_eq!(c.matched, c.answered + c.empty + c.failed + c.late, "{c:?}");
+        }
+        self.coverage.into_iter().next().unwrap()
+    }
+
+    pub(crate) fn failure_text(&self) -> String {
+        self.failure.as_ref().unwrap().to_string()
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Fed {
+    pub(crate) finished: bool,
+    pub(crate) batches: usize,
+    pub(crate) ends: Vec<u32>,
+}
+
+/// Takes frames until the broker has no more.
+pub(crate) fn drain(channel: &Channel, mut each: impl FnMut(&Batch<'_>)) -> Fed {
+    let mut fed = Fed::default();
+    while let Some(frame) = channel.receive::<Feed>(soon()).unwrap() {
+        match frame.message {
+            Feed::Batch { dto, length } => {
+                let memory = content(&frame.descriptors[0], length);
+                let batch = Batch::open(bytes(&memory)).unwrap();
+                assert_eq!(batch.dto(), dto);
+                each(&batch);
+                fed.batches += 1;
+                channel.send(&Release::Batch, &[], &[]).unwrap();
+            }
+            Feed::End { dto } => fed.ends.push(dto),
+            Feed::Finish => {
+                fed.finished = true;
+                break;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    fed
+}
+
+/// The bytes of a batch file, which must be a multiple of 2 MiB and zero after
+/// what is used.
+pub(crate) fn content(file: &OwnedFd, length: u64) -> Vec<u64> {
+    let file = File::from(file.try_clone().unwrap());
+    assert_eq!(file.metadata().unwrap().len(), length);
+    assert!(length.is_multiple_of(2 << 20) && length > 0);
+    let mut memory = vec![0_u64; length as usize / 8];
+    let mut raw = vec![0_u8; length as usize];
+    file.read_exact_at(&mut raw, 0).unwrap();
+    for (word, bytes) in memory.iter_mut().zip(raw.chunks_exact(8)) {
+        *word = u64::from_ne_bytes(bytes.try_into().unwrap());
+    }
+    let used = memory[2] as usize;
+    assert!(raw[used..].iter().all(|&b| b == 0), "the padding is zero");
+    memory
+}
+
+pub(crate) fn bytes(memory: &[u64]) -> &[u8] {
+    zerocopy::IntoBytes::as_bytes(memory)
+}
+
+/// What all batches of a run come to, by (device, location, kind).
+#[derive(Default, Debug)]
+pub(crate) struct Totals {
+    pub(crate) series: BTreeMap<(String, String, String), Total>,
+    pub(crate) rows: u64,
+    complete: Vec<u32>,
+    last: Option<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Total {
+    pub(crate) id: u32,
+    pub(crate) unit: String,
+    pub(crate) count: u64,
+    pub(crate) values: Vec<f64>,
+    pub(crate) times: Vec<i64>,
+    pub(crate) marked: u64,
+}
+
+impl Totals {
+    pub(crate) fn add(&mut self, batch: &Batch<'_>) {
+        assert_eq!(batch.order(), fades_abi::batch::order::SERIES);
+        for s in batch.series() {
+            assert!(!self.complete.contains(&s.id), "{} was complete", s.id);
+            assert!(self.last.is_none_or(|l| l <= s.id), "series come together");
+            self.last = Some(s.id);
+            if s.complete {
+                self.complete.push(s.id);
+            }
+            assert!(s.time.is_sorted() && !s.time.is_empty());
+            let key = (s.device.into(), s.location.into(), s.kind.into());
+            let total = self.series.entry(key).or_insert_with(|| Total {
+                id: s.id,
+                unit: s.unit.into(),
+                count: 0,
+                values: vec![],
+                times: vec![],
+                marked: 0,
+            });
+            assert_eq!(total.id, s.id);
+            assert!(
+                total.times.last() <= s.time.first(),
+                "batches go on in time"
+            );
+            total.count += s.time.len() as u64;
+            total.values.extend(s.value);
+            total.times.extend(s.time);
+            let marks = s.mark.unwrap_or_default();
+            total.marked += marks.iter().filter(|&&m| m != 0).count() as u64;
+            self.rows += s.time.len() as u64;
+        }
+    }
+
+    pub(crate) fn of(&self, device: &str, kind: &str) -> &Total {
+        let mut found = self.series.iter();
+        let found = found.find(|((d, _, k), _)| d == device && k == kind);
+        found.unwrap_or_else(|| panic!("no {kind} of {device}")).1
+    }
+}
+
+pub(crate) fn dto(name: &str) -> Dto {
+    Dto {
+        name: name.parse().unwrap(),
+        kind: vec![],
+        location: vec![],
+        device: vec![],
+        source: None,
+        from: Time(i64::MIN),
+        to: Time(i64::MAX),
+        need: None,
+        bad_rows: None,
+    }
+}
+
+pub(crate) fn time(text: &str) -> Time {
+    text.parse().unwrap()
+}
