@@ -1,0 +1,181 @@
+//! What a function finds when it starts: boot info, parameters, context.
+
+use fades_abi::boot::{BOOT_MAGIC, BootInfo, Context, DtoName, Region, Text, ZoneOffset};
+use fades_abi::{ABI_MAJOR, ABI_MINOR, PARAMS_MAX};
+use fades_task::limits::Limits;
+use fades_task::message::Start;
+use zerocopy::IntoBytes;
+
+use crate::layout::{CONTEXT_MAX, GATE, INPUT, INPUT_MAX, Layout, Part};
+
+/// Why a function cannot be told what it should know.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BootError {
+    #[error("the parameters take {0} bytes, a function can be given {PARAMS_MAX}")]
+    Params(usize),
+    #[error("zone and DTO names take {0} bytes, a function can be given {CONTEXT_MAX}")]
+    Context(usize),
+    #[error("the zone's offsets do not begin at the beginning of time and ascend")]
+    Offsets,
+}
+
+/// Bytes for the regions that describe the run to the function.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Given {
+    pub(crate) boot: BootInfo,
+    pub(crate) params: Vec<u8>,
+    pub(crate) context: Vec<u8>,
+}
+
+impl Given {
+    /// Composes what a function in `layout` is told about its run.
+    pub(crate) fn compose(
+        layout: &Layout,
+        start: &Start,
+        params: Vec<u8>,
+        simd: u32,
+        transport: u32,
+    ) -> Result<Self, BootError> {
+        if params.len() > PARAMS_MAX {
+            return Err(BootError::Params(params.len()));
+        }
+        let context = context(start)?;
+        let within = |part, length: usize| Region {
+            length: length as u64,
+            ..layout.region(part)
+        };
+        let Limits { memory, output, .. } = start.limits;
+        let boot = BootInfo {
+            magic: BOOT_MAGIC,
+            abi_major: ABI_MAJOR,
+            abi_minor: ABI_MINOR,
+            size: size_of::<BootInfo>() as u32,
+            gate: GATE.0,
+            mailbox: layout.region(Part::Mailbox).address,
+            heap: layout.region(Part::Heap),
+            stack: layout.region(Part::Stack),
+            output: within(Part::Output, output.0 as usize),
+            input: Region {
+                address: INPUT.0,
+                length: INPUT_MAX,
+            },
+            params: within(Part::Params, params.len()),
+            context: within(Part::Context, context.len()),
+            state: Region::default(),
+            simd,
+            transport,
+            memory_limit: memory.0,
+            dtos: start.dtos.len() as u32,
+            reserved: 0,
+            spare: [0; 3],
+        };
+        Ok(Self {
+            boot,
+            params,
+            context,
+        })
+    }
+}
+
+/// Zone and DTO names in the layout of the contract.
+fn context(start: &Start) -> Result<Vec<u8>, BootError> {
+    let begins = start.offsets.first().is_some_and(|o| o.0 == i64::MIN);
+    if !begins || !start.offsets.is_sorted_by(|a, b| a.0 < b.0) {
+        return Err(BootError::Offsets);
+    }
+    let tables = size_of::<Context>()
+        + start.offsets.len() * size_of::<ZoneOffset>()
+        + start.dtos.len() * size_of::<DtoName>();
+    let mut texts: Vec<u8> = Vec::new();
+    let mut text = |t: &str| {
+        let offset = (tables + texts.len()) as u32;
+        texts.extend(t.as_bytes());
+        Text {
+            offset,
+            length: t.len() as u32,
+        }
+    };
+    let zone = text(&start.zone);
+    let names = start.dtos.iter().map(|d| DtoName {
+        name: text(d.as_str()),
+    });
+    let names: Vec<DtoName> = names.collect();
+    let offsets = start.offsets.iter().map(|&(from, seconds)| ZoneOffset {
+        from,
+        seconds,
+        reserved: 0,
+    });
+    let head = Context {
+        offsets: start.offsets.len() as u32,
+        dtos: start.dtos.len() as u32,
+        zone,
+    };
+    let mut bytes = head.as_bytes().to_vec();
+    bytes.extend(offsets.collect::<Vec<_>>().as_bytes());
+    bytes.extend(names.as_bytes());
+    bytes.extend(texts);
+    if bytes.len() as u64 > CONTEXT_MAX {
+        return Err(BootError::Context(bytes.len()));
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::Image;
+    use crate::image::tests::sample;
+    use fades_task::limits::Isolation;
+    use zerocopy::FromBytes;
+
+    fn start() -> Start {
+        Start {
+            isolation: Isolation::Process,
+            simd: 0,
+            limits: Limits::default(),
+            zone: "Europe/London".to_owned(),
+            offsets: vec![(i64::MIN, 0), (5, 3600)],
+            dtos: vec!["pm".parse().unwrap(), "air".parse().unwrap()],
+            symbols: None,
+        }
+    }
+
+    fn compose(start: &Start, params: Vec<u8>) -> Result<Given, BootError> {
+        let layout = Layout::plan(&Image::parse(&sample()).unwrap(), &start.limits).unwrap();
+        Given::compose(&layout, start, params, 1, 2)
+    }
+
+    #[test]
+    fn zone_and_names_can_be_read_back_by_the_layout_of_the_contract() {
+        let given = compose(&start(), vec![0xa0]).unwrap();
+        let bytes = given.context.as_slice();
+        assert_eq!(given.boot.context.length, bytes.len() as u64);
+        let (head, rest) = Context::read_from_prefix(bytes).unwrap();
+        let text = |t: Text| {
+            let start = t.offset as usize;
+            std::str::from_utf8(&bytes[start..start + t.length as usize]).unwrap()
+        };
+        assert_eq!(text(head.zone), "Europe/London");
+        let (offsets, rest) = <[ZoneOffset]>::ref_from_prefix_with_elems(rest, 2).unwrap();
+        assert_eq!((offsets[1].from, offsets[1].seconds), (5, 3600));
+        let (names, _) = <[DtoName]>::ref_from_prefix_with_elems(rest, 2).unwrap();
+        assert_eq!((text(names[0].name), text(names[1].name)), ("pm", "air"));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let params = vec![0; PARAMS_MAX + 1];
+        assert_eq!(
+            compose(&start(), params),
+            Err(BootError::Params(PARAMS_MAX + 1))
+        );
+        let mut unsorted = start();
+        unsorted.offsets = vec![(i64::MIN, 0), (i64::MIN, 1)];
+        assert_eq!(compose(&unsorted, vec![]), Err(BootError::Offsets));
+        unsorted.offsets.clear();
+        assert_eq!(compose(&unsorted, vec![]), Err(BootError::Offsets));
+        let mut long = start();
+        long.zone = "x".repeat(CONTEXT_MAX as usize);
+        assert!(matches!(compose(&long, vec![]), Err(BootError::Context(_))));
+    }
+}

@@ -1,0 +1,155 @@
+use super::*;
+use crate::image::tests::sample;
+
+fn plan(limits: &Limits) -> Result<Layout, LayoutError> {
+    Layout::plan(&Image::parse(&sample()).unwrap(), limits)
+}
+
+#[test]
+fn regions_are_far_apart_and_disjoint_on_both_sides() {
+    for memory in [1 << 20, 16 << 20, Limits::MAX.memory.0] {
+        let limits = Limits {
+            memory: Size(memory),
+            ..Limits::default()
+        };
+        let layout = plan(&limits).unwrap();
+        for pair in layout.spans.windows(2) {
+            let gap = pair[1].start.0 - pair[0].end().0;
+            let both_image = [pair[0].part, pair[1].part]
+                .iter()
+                .all(|p| matches!(p, Part::Text | Part::Constants | Part::Data));
+            assert!(both_image || gap >= 1 << 20, "{pair:?}");
+        }
+        let mut offsets: Vec<_> = layout
+            .spans
+            .iter()
+            .map(|s| (s.offset.0, s.length))
+            .collect();
+        offsets.push((layout.tables.0, layout.tables_length));
+        offsets.sort_unstable();
+        for pair in offsets.windows(2) {
+            assert!(pair[0].0 + pair[0].1 <= pair[1].0, "{pair:?}");
+        }
+        let last = offsets.last().unwrap();
+        assert_eq!(last.0 + last.1, layout.total);
+    }
+}
+
+#[test]
+fn nothing_that_can_be_written_shares_the_read_only_part() {
+    let layout = plan(&Limits::default()).unwrap();
+    for span in &layout.spans {
+        let writable = span.offset >= layout.writable;
+        assert_eq!(writable, span.access == Access::Write, "{span:?}");
+    }
+    assert!(layout.tables >= layout.writable);
+}
+
+#[test]
+fn the_memory_limit_binds_data_stack_and_heap_together() {
+    let limits = Limits::default();
+    let layout = plan(&limits).unwrap();
+    let sum: u64 = layout
+        .spans
+        .iter()
+        .filter(|s| matches!(s.part, Part::Data | Part::Stack | Part::Heap))
+        .map(|s| s.length)
+        .sum();
+    assert_eq!(sum, limits.memory.0);
+}
+
+#[test]
+fn limits_that_cannot_work_are_refused_with_what_is_needed() {
+    let with = |memory| Limits {
+        memory: Size(memory),
+        ..Limits::default()
+    };
+    let needed = 3 * PAGE + 0x1_0000 + HEAP_MIN;
+    plan(&with(needed)).unwrap();
+    for too_small in [0, PAGE, needed - 1] {
+        let error = plan(&with(too_small)).unwrap_err();
+        assert!(
+            error.to_string().contains(&Size(needed).to_string()),
+            "{error}"
+        );
+    }
+    let error = plan(&with(Limits::MAX.memory.0 + 1)).unwrap_err();
+    assert!(matches!(
+        error,
+        LayoutError::TooLarge {
+            field: "memory",
+            ..
+        }
+    ));
+    let no_output = Limits {
+        output: Size(0),
+        ..Limits::default()
+    };
+    assert_eq!(plan(&no_output).unwrap_err(), LayoutError::Nothing);
+    let mut image = Image::parse(&sample()).unwrap();
+    image.about.memory_min = 32 << 20;
+    let error = Layout::plan(&image, &Limits::default()).unwrap_err();
+    assert!(error.to_string().contains("32MiB"), "{error}");
+}
+
+#[test]
+fn only_spans_inside_one_region_have_a_place_on_the_hosts_side() {
+    let layout = plan(&Limits::default()).unwrap();
+    let heap = layout.span(Part::Heap);
+    assert_eq!(layout.offset_of(heap.start, heap.length), Some(heap.offset));
+    let inside = GuestAddr(heap.start.0 + 5);
+    assert_eq!(layout.offset_of(inside, 7), Some(Offset(heap.offset.0 + 5)));
+    for (address, length) in [
+        (heap.start, heap.length + 1),
+        (heap.start, u64::MAX),
+        (heap.end(), 1),
+        (GuestAddr(heap.start.0 - 1), 2),
+        (GuestAddr(0), 1),
+        (GuestAddr(u64::MAX), 2),
+        (INPUT, 1),
+        (MONITOR, 1),
+        (MONITOR_STACK, 1),
+        (DOORBELL, 1),
+    ] {
+        assert_eq!(
+            layout.offset_of(address, length),
+            None,
+            "{address} {length}"
+        );
+    }
+}
+
+#[test]
+fn addresses_are_named_as_a_person_would() {
+    let layout = plan(&Limits::default()).unwrap();
+    let stack = layout.span(Part::Stack);
+    let output = layout.span(Part::Output);
+    for (address, words) in [
+        (0, "the null page"),
+        (8, "the null page"),
+        (0x40_1000, "text (read-only)"),
+        (0x40_0000, "constants (read-only)"),
+        (stack.start.0 - 8, "below the stack"),
+        (stack.start.0 - (20 << 20), "below the stack"),
+        (stack.start.0, "the stack (not executable)"),
+        (stack.end().0, "past the end of the stack"),
+        (output.end().0, "past the end of the output window"),
+        (INPUT.0, "the input (read-only)"),
+        (INPUT.0 + LARGE_PAGE, "past the end of the input batch"),
+        (DOORBELL.0, "the doorbell"),
+        (1 << 62, "not an address"),
+        (0x7fff_ffff_0000, "outside of every region"),
+        (BOOT.0, "the boot info (read-only)"),
+        (BOOT.0 - 8, "before the start of the boot info"),
+    ] {
+        assert_eq!(
+            layout.place(GuestAddr(address), LARGE_PAGE),
+            words,
+            "{address:#x}"
+        );
+    }
+    assert_eq!(
+        layout.place(INPUT, 0),
+        "the input window, in which no batch lies"
+    );
+}

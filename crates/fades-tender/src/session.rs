@@ -1,0 +1,429 @@
+//! One run of one function: serves the gate until the function ends.
+//!
+//! The loop lets the machine run, copies the mailbox when the gate is called,
+//! lets [`Phase`] judge the call, and acts on the copy. How a function ends is
+//! a value; nothing that it does is an error of the tender.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use fades_abi::gate::{Event, Mailbox, TEXT_MAX, event};
+use fades_task::exit::{Clock, Exit};
+use fades_task::message::{Ended, Feed, Release, Start, TenderReport};
+use fades_task::quantity::Size;
+use fades_task::result::Breakdown;
+use fades_wire::{Channel, WireError};
+
+use crate::address::Offset;
+use crate::contract::{Call, Phase, TextAt};
+use crate::image::Access;
+use crate::journal::{Journal, harmless};
+use crate::layout::{INPUT, Layout, Part};
+use crate::machine::{Machine, Turn};
+use crate::symbols::Symbols;
+use crate::watch::Watch;
+
+mod answer;
+
+use answer::Answer;
+
+/// A function about to run.
+pub(crate) struct Session<'a> {
+    start: &'a Start,
+    layout: &'a Layout,
+    control: &'a Channel,
+    data: &'a Channel,
+    machine: Machine,
+    watch: Watch,
+    phase: Phase,
+    journal: Journal,
+    /// The tender's own start.
+    born: Instant,
+    ready: bool,
+    answer: Option<Answer>,
+    /// Length of the batch that is mapped, bytes.
+    input: u64,
+    batches: u64,
+    input_bytes: u64,
+    spent: Spent,
+}
+
+/// Where the time went so far.
+#[derive(Debug, Default)]
+struct Spent {
+    boot: Duration,
+    retrieve: Duration,
+    transfer: Duration,
+    compute: Duration,
+}
+
+/// Ends the loop.
+type End = Exit;
+
+impl<'a> Session<'a> {
+    pub(crate) fn new(
+        start: &'a Start,
+        layout: &'a Layout,
+        channels: (&'a Channel, &'a Channel),
+        machine: Machine,
+        watch: Watch,
+        born: Instant,
+    ) -> Self {
+        Self {
+            start,
+            layout,
+            control: channels.0,
+            data: channels.1,
+            machine,
+            watch,
+            phase: Phase::default(),
+            journal: Journal::new(start.limits.log.0),
+            born,
+            ready: false,
+            answer: None,
+            input: 0,
+            batches: 0,
+            input_bytes: 0,
+            spent: Spent::default(),
+        }
+    }
+
+    /// Runs the function to its end, and reports it.
+    pub(crate) fn run(mut self) -> Result<(), WireError> {
+        let exit = self.until_it_ends();
+        if !self.ready {
+            self.spent.boot = self.born.elapsed();
+        }
+        let Answer { values, readings } = match (&exit, self.answer.take()) {
+            (Exit::Done, Some(answer)) => answer,
+            _ => Answer::default(),
+        };
+        let ended = Ended {
+            exit,
+            isolation: self.machine.isolation(),
+            answer_bytes: values.len() as u64,
+            readings_bytes: readings.len() as u64,
+            breakdown: self.spent.breakdown(),
+            high_water: Size(self.high_water()),
+            cpu_us: self.watch.cpu().as_micros() as u64,
+            batches: self.batches,
+            input_bytes: self.input_bytes,
+            log_cut: self.journal.cut(),
+        };
+        let blob = [values, readings].concat();
+        self.control
+            .send(&TenderReport::Ended(Box::new(ended)), &blob, &[])
+    }
+
+    fn until_it_ends(&mut self) -> Exit {
+        loop {
+            let before = Instant::now();
+            let turn = self.machine.run();
+            if self.ready {
+                self.spent.compute += before.elapsed();
+            }
+            if let Some(clock) = self.watch.expired() {
+                return self.late(clock);
+            }
+            let served = match turn {
+                Ok(Turn::Gate) => self.serve(),
+                Ok(Turn::Interrupted) => Ok(()),
+                Ok(Turn::Fault(raw)) => {
+                    let symbols = self.start.symbols.as_deref().unwrap_or_default();
+                    let symbols = Symbols::parse(symbols);
+                    Err(Exit::Fault(raw.describe(self.layout, &symbols, self.input)))
+                }
+                Ok(Turn::Gone(reason)) => Err(Exit::Killed { reason }),
+                Err(e) => Err(killed(&e)),
+            };
+            if let Err(exit) = served {
+                return exit;
+            }
+        }
+    }
+
+    fn late(&self, clock: Clock) -> Exit {
+        let limit = match clock {
+            Clock::Time => self.start.limits.time,
+            Clock::Cpu => self.start.limits.cpu,
+        };
+        Exit::Deadline { clock, limit }
+    }
+
+    /// Serves one call of the gate.
+    fn serve(&mut self) -> Result<(), End> {
+        let at = self.layout.span(Part::Mailbox).offset;
+        let mailbox: Mailbox = self.machine.memory().take(at).map_err(|e| killed(&e))?;
+        let call = self.phase.call(&mailbox).map_err(misuse)?;
+        match call {
+            Call::Next => self.next(at),
+            Call::Log { level, text } => self.log(level, text),
+            Call::WindowAnswer(at) => {
+                let Answer { values, readings } = self.copy_answer(at)?;
+                let release = Release::Answer {
+                    answer_bytes: values.len() as u64,
+                    readings_bytes: readings.len() as u64,
+                };
+                self.release(&release, &[values, readings].concat())
+            }
+            Call::Answer(at) => {
+                self.answer = Some(self.copy_answer(at)?);
+                Ok(())
+            }
+            Call::State { length } => {
+                let state = self.copy_state(length)?;
+                self.release(&Release::State, &state)
+            }
+            Call::Done => Err(Exit::Done),
+            Call::Abort(text) => Err(Exit::Aborted {
+                message: self.text(text)?,
+            }),
+            Call::Panic(text) => Err(Exit::Panicked {
+                message: self.text(text)?,
+            }),
+            Call::OutOfMemory { size } => Err(Exit::OutOfMemory {
+                requested: size,
+                limit: self.start.limits.memory,
+            }),
+            Call::OutputFull { needed } => Err(Exit::OutputOverflow {
+                needed,
+                limit: self.start.limits.output,
+            }),
+        }
+    }
+
+    /// Hands the function its next event.
+    fn next(&mut self, mailbox: Offset) -> Result<(), End> {
+        if !std::mem::replace(&mut self.ready, true) {
+            self.report_ready()?;
+        }
+        self.take_batch_away()?;
+        let waiting = Instant::now();
+        let frame = self.data.receive::<Feed>(Some(self.watch.deadline()));
+        self.spent.retrieve += waiting.elapsed();
+        let frame = match frame {
+            Ok(Some(frame)) => frame,
+            Ok(None) => {
+                return Err(Exit::Killed {
+                    reason: "the broker went away before all data had come".to_owned(),
+                });
+            }
+            Err(WireError::Deadline) => return Err(self.late(Clock::Time)),
+            Err(e) => return Err(killed(&e)),
+        };
+        let event = self.event(frame.message, &frame.blob, frame.descriptors)?;
+        self.phase.told(event.kind);
+        let at = Offset(mailbox.0 + std::mem::offset_of!(Mailbox, event) as u64);
+        self.machine
+            .memory()
+            .put(at, &event)
+            .map_err(|e| killed(&e))
+    }
+
+    fn report_ready(&mut self) -> Result<(), End> {
+        self.spent.boot = self.born.elapsed();
+        let ready = TenderReport::Ready {
+            isolation: self.machine.isolation(),
+            simd: self.machine.simd(),
+            boot_us: self.spent.boot.as_micros() as u64,
+        };
+        self.report(&ready)
+    }
+
+    fn report(&self, report: &TenderReport) -> Result<(), End> {
+        self.control.send(report, &[], &[]).map_err(|e| killed(&e))
+    }
+
+    /// Tells the broker; one that is gone has no use for it.
+    fn release(&self, release: &Release, blob: &[u8]) -> Result<(), End> {
+        match self.data.send(release, blob, &[]) {
+            Ok(()) | Err(WireError::Io(_)) => Ok(()),
+            Err(e) => Err(killed(&e)),
+        }
+    }
+
+    fn take_batch_away(&mut self) -> Result<(), End> {
+        if self.input == 0 {
+            return Ok(());
+        }
+        let before = Instant::now();
+        self.machine.detach().map_err(|e| killed(&e))?;
+        self.spent.transfer += before.elapsed();
+        self.input = 0;
+        self.release(&Release::Batch, &[])
+    }
+
+    /// Makes an event of what the broker sent.
+    fn event(&mut self, feed: Feed, blob: &[u8], descriptors: Vec<OwnedFd>) -> Result<Event, End> {
+        let of = |kind| Event {
+            kind,
+            ..Event::default()
+        };
+        Ok(match feed {
+            Feed::Batch { dto, length } => {
+                self.check_dto(dto)?;
+                self.show_batch(descriptors, length)?;
+                Event {
+                    dto,
+                    address: INPUT.0,
+                    length,
+                    ..of(event::BATCH)
+                }
+            }
+            Feed::End { dto } => {
+                self.check_dto(dto)?;
+                Event {
+                    dto,
+                    ..of(event::END)
+                }
+            }
+            Feed::WindowEnd { id, from, to } => Event {
+                id,
+                from,
+                to,
+                ..of(event::WINDOW_END)
+            },
+            Feed::Save => of(event::SAVE),
+            Feed::Restore => self.show_state(blob)?,
+            Feed::Finish => of(event::FINISH),
+        })
+    }
+
+    fn check_dto(&self, dto: u32) -> Result<(), End> {
+        if (dto as usize) < self.start.dtos.len() {
+            Ok(())
+        } else {
+            Err(brokers_fault("named a DTO that the task does not have"))
+        }
+    }
+
+    fn show_batch(&mut self, descriptors: Vec<OwnedFd>, length: u64) -> Result<(), End> {
+        let Ok([batch]) = <[OwnedFd; 1]>::try_from(descriptors) else {
+            return Err(brokers_fault("sent a batch without its file"));
+        };
+        let before = Instant::now();
+        check_batch(&batch, length)?;
+        self.machine.attach(batch, length).map_err(|e| killed(&e))?;
+        self.spent.transfer += before.elapsed();
+        self.input = length;
+        self.batches += 1;
+        self.input_bytes += length;
+        Ok(())
+    }
+
+    fn show_state(&self, state: &[u8]) -> Result<Event, End> {
+        let span = self.layout.span(Part::State);
+        if state.len() as u64 > span.length {
+            return Err(brokers_fault("sent a checkpoint larger than limits.output"));
+        }
+        self.machine
+            .memory()
+            .copy_in(span.offset, state)
+            .map_err(|e| killed(&e))?;
+        Ok(Event {
+            kind: event::RESTORE,
+            address: span.start.0,
+            length: state.len() as u64,
+            ..Event::default()
+        })
+    }
+
+    fn log(&mut self, level: u32, text: TextAt) -> Result<(), End> {
+        let worth = self.journal.worth(text.length);
+        let copied = self.copy_text(TextAt {
+            length: worth,
+            ..text
+        })?;
+        match self.journal.take(text.length, &copied) {
+            Some(text) => self.report(&TenderReport::Log { level, text }),
+            None => Ok(()),
+        }
+    }
+
+    /// The function's last words.
+    fn text(&self, text: TextAt) -> Result<String, End> {
+        let length = text.length.min(TEXT_MAX);
+        Ok(harmless(&self.copy_text(TextAt { length, ..text })?))
+    }
+
+    fn copy_text(&self, text: TextAt) -> Result<Vec<u8>, End> {
+        if text.length == 0 {
+            return Ok(Vec::new());
+        }
+        let at = self.layout.offset_of(text.address, text.length);
+        let at = at.ok_or_else(|| {
+            misuse(format_args!(
+                "its text of {} bytes at {} lies outside of its memory",
+                text.length, text.address
+            ))
+        })?;
+        let mut bytes = vec![0; text.length as usize];
+        self.machine
+            .memory()
+            .copy_out(at, &mut bytes)
+            .map_err(|e| killed(&e))?;
+        Ok(bytes)
+    }
+
+    /// Pages that the function can write and that are there, bytes.
+    fn high_water(&self) -> u64 {
+        let writable = self
+            .layout
+            .spans
+            .iter()
+            .filter(|s| s.access == Access::Write);
+        let functions = writable.filter(|s| !s.is_monitors());
+        // A figure for people: where the kernel does not say, it is nothing.
+        functions
+            .filter_map(|s| self.machine.memory().resident(s.offset, s.length).ok())
+            .sum()
+    }
+}
+
+impl Spent {
+    fn breakdown(&self) -> Breakdown {
+        Breakdown {
+            queue_us: 0,
+            retrieve_us: self.retrieve.as_micros() as u64,
+            boot_us: self.boot.as_micros() as u64,
+            transfer_us: self.transfer.as_micros() as u64,
+            compute_us: self.compute.as_micros() as u64,
+        }
+    }
+}
+
+/// A batch must be what was announced, and must not be writable through this
+/// descriptor.
+fn check_batch(batch: &OwnedFd, length: u64) -> Result<(), End> {
+    let size = rustix::fs::fstat(batch).map(|s| s.st_size as u64);
+    if size != Ok(length) {
+        return Err(brokers_fault(
+            "sent a batch of another length than announced",
+        ));
+    }
+    let flags = rustix::fs::fcntl_getfl(batch.as_fd());
+    let mode = flags.map(|f| f & rustix::fs::OFlags::RWMODE);
+    if mode != Ok(rustix::fs::OFlags::RDONLY) {
+        return Err(brokers_fault("sent a batch that can be written"));
+    }
+    Ok(())
+}
+
+fn misuse(rule: impl std::fmt::Display) -> End {
+    Exit::Misuse {
+        message: rule.to_string(),
+    }
+}
+
+/// The tender, or the host, could not go on.
+fn killed(why: &dyn std::error::Error) -> End {
+    Exit::Killed {
+        reason: why.to_string(),
+    }
+}
+
+fn brokers_fault(what: &str) -> End {
+    Exit::Killed {
+        reason: format!("the broker {what}"),
+    }
+}
