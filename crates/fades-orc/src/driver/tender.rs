@@ -1,6 +1,6 @@
 //! A tender's process: what it is handed, and what it says.
 
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
@@ -85,6 +85,7 @@ fn sealed(image: &[u8]) -> io::Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let mut file = std::fs::File::from(memfd_create("image", flags)?);
     file.write_all(image)?;
+    file.rewind()?;
     let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
     fcntl_add_seals(&file, seals)?;
     Ok(file.into())
