@@ -1,7 +1,7 @@
 //! What a FADES function links: the [`Function`] trait and all that a function
 //! needs to read its data and give its answer.
 //!
-//! ```
+//! ```text
 //! #![cfg_attr(not(test), no_std, no_main)]
 //! use fades_sdk::prelude::*;
 //!
@@ -28,7 +28,6 @@
 //! }
 //!
 //! function!(Above);
-//! # fn main() {}
 //! ```
 //!
 //! The crate has two faces. In an image it is `no_std`, brings the entry point,
@@ -56,6 +55,10 @@ pub mod value;
 
 #[cfg(not(any(test, feature = "testing")))]
 mod image;
+/// The part of [`image`] that can be tested where there is an operating system.
+#[cfg(test)]
+#[path = "image/memory.rs"]
+mod image_memory;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 

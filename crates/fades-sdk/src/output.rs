@@ -23,8 +23,11 @@ pub struct Output {
 #[derive(Debug)]
 struct Readings {
     series: Vec<AnsweredSeries>,
-    write: fn(&[AnsweredSeries], &mut [u8], usize) -> Result<Written, Full>,
+    write: WriteReadings,
 }
+
+/// Writes series behind so many bytes of values.
+type WriteReadings = fn(&[AnsweredSeries], &mut [u8], usize) -> Result<Written, Full>;
 
 /// What names a series of readings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

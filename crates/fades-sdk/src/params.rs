@@ -252,7 +252,7 @@ fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
     for name in names {
         text.push_str(if text.is_empty() { "`" } else { ", `" });
         text.push_str(name);
-        text.push_str("`");
+        text.push('`');
     }
     text
 }

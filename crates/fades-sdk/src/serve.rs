@@ -170,3 +170,6 @@ fn unknown(kind: u32) -> Abort {
          with which this function was built"
     ))
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,21 +28,19 @@ pub(super) unsafe fn install(boot: &BootInfo) {
     MAILBOX.store(boot.mailbox as usize, Relaxed);
 }
 
-fn mailbox() -> *mut Mailbox {
-    ptr::with_exposed_provenance_mut(MAILBOX.load(Relaxed))
+/// Where a field of the mailbox lies.
+fn field<T>(offset: usize) -> *mut T {
+    ptr::with_exposed_provenance_mut(MAILBOX.load(Relaxed) + offset)
 }
 
 // Once in an image, not once for each operation.
 #[inline(never)]
 fn call(op: u32, args: &[u64; 4]) {
-    let mailbox = mailbox();
-    // SAFETY: `install` was given the address by the host, who keeps a mailbox
-    // there that nobody touches while the function runs.
-    let (op_at, args_at) = unsafe { (&raw mut (*mailbox).op, &raw mut (*mailbox).args) };
+    // SAFETY: `install` was given the mailbox's address by the host, who keeps a
+    // mailbox there that nobody touches while the function runs.
+    unsafe { field::<u32>(offset_of!(Mailbox, op)).write_volatile(op) };
     // SAFETY: as above.
-    unsafe { op_at.write_volatile(op) };
-    // SAFETY: as above.
-    unsafe { args_at.write_volatile(*args) };
+    unsafe { field::<[u64; 4]>(offset_of!(Mailbox, args)).write_volatile(*args) };
     let gate = ptr::with_exposed_provenance::<()>(GATE.load(Relaxed));
     // SAFETY: `install` was given the address by the host, who has a function
     // of this signature there.
@@ -63,9 +61,9 @@ fn text(text: &str) -> (u64, u64) {
 
 pub(super) fn next() -> Event {
     call(op::NEXT, &[0; 4]);
-    // SAFETY: `install` was given the address by the host, who wrote the event
-    // while it served the call.
-    unsafe { (&raw const (*mailbox()).event).read_volatile() }
+    // SAFETY: `install` was given the mailbox's address by the host, who wrote
+    // the event while it served the call.
+    unsafe { field::<Event>(offset_of!(Mailbox, event)).read_volatile() }
 }
 
 pub(crate) fn log(level: Level, line: &str) {
@@ -106,7 +104,6 @@ pub(super) fn output_full(needed: usize) -> ! {
 
 /// Tells people how much of the heap was in use at its highest.
 pub(super) fn heap_peak(bytes: usize) {
-    let at = MAILBOX.load(Relaxed) + offset_of!(Mailbox, heap_peak);
     // SAFETY: the mailbox lies where `install` was told, and is writable.
-    unsafe { ptr::with_exposed_provenance_mut::<u64>(at).write_volatile(bytes as u64) };
+    unsafe { field::<u64>(offset_of!(Mailbox, heap_peak)).write_volatile(bytes as u64) };
 }

@@ -47,7 +47,7 @@ unsafe fn copy_short(to: *mut u8, from: *const u8, n: usize) {
 
 /// # Safety
 /// As for [`core::ptr::copy_nonoverlapping`].
-#[unsafe(no_mangle)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
 unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, n: usize) -> *mut u8 {
     if n <= 32 {
         // SAFETY: the caller's.
@@ -78,7 +78,7 @@ unsafe fn copy_up(to: *mut u8, from: *const u8, n: usize) {
 
 /// # Safety
 /// As for [`core::ptr::copy`].
-#[unsafe(no_mangle)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
 unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, n: usize) -> *mut u8 {
     if n <= 32 {
         // SAFETY: the caller's.
@@ -129,7 +129,7 @@ unsafe fn copy_down(to: *mut u8, from: *const u8, n: usize) {
 
 /// # Safety
 /// As for [`core::ptr::write_bytes`].
-#[unsafe(no_mangle)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
 unsafe extern "C" fn memset(to: *mut u8, byte: i32, n: usize) -> *mut u8 {
     // SAFETY: the caller vouches for the range; the direction flag is clear in
     // compiled code.
@@ -147,7 +147,7 @@ unsafe extern "C" fn memset(to: *mut u8, byte: i32, n: usize) -> *mut u8 {
 
 /// # Safety
 /// Both ranges must be readable.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
 unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, n: usize) -> i32 {
     let mut at = 0;
     while n - at >= 8 {
@@ -179,16 +179,22 @@ unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, n: usize) -> i32 {
 
 /// # Safety
 /// Both ranges must be readable.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
 unsafe extern "C" fn bcmp(a: *const u8, b: *const u8, n: usize) -> i32 {
     // SAFETY: the caller's.
     unsafe { memcmp(a, b, n) }
 }
 
+#[cfg(not(test))]
 #[unsafe(no_mangle)]
 extern "C" fn rust_eh_personality() {}
 
+#[cfg(not(test))]
 #[unsafe(no_mangle)]
 extern "C" fn _Unwind_Resume() -> ! {
     super::panic::trap()
 }
+
+#[cfg(test)]
+#[path = "memory/tests.rs"]
+mod tests;

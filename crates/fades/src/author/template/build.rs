@@ -1,0 +1,3 @@
+fn main() {
+    fades_build::image();
+}
