@@ -289,8 +289,12 @@ fn program_headers<'f>(
     Ok(table)
 }
 
-/// Where in the file a program header's bytes are.
+/// Where in the file a program header's bytes are; where there are none, their
+/// offset means nothing.
 fn range_of(file: &[u8], header: &ProgramHeader) -> Option<Range<usize>> {
+    if header.file_size.get() == 0 {
+        return Some(0..0);
+    }
     let start = usize::try_from(header.offset.get()).ok()?;
     let end = start.checked_add(usize::try_from(header.file_size.get()).ok()?)?;
     (end <= file.len()).then_some(start..end)

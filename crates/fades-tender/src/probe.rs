@@ -8,6 +8,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
+use fades_abi::boot::simd;
 use fades_abi::gate::{Event, Mailbox, event, op};
 use fades_task::limits::{Isolation, Limits};
 use fades_task::message::Start;
@@ -29,96 +30,87 @@ mod function;
 
 /// What a host offers to functions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Probe {
-    /// Version of the tender that was asked.
-    pub version: String,
-    /// MicroVMs, or why there are none and what would help.
-    pub microvm: Result<MicrovmOffer, String>,
-    /// Processes, or why there are none and what would help.
-    pub process: Result<ProcessOffer, String>,
+    /// Each isolation, strongest first.
+    pub isolation: Vec<Offer>,
+    /// Highest level of vectors that works on any of them, one of
+    /// `fades_abi::boot::simd`. A tender lowers it to what works for its run.
+    pub simd: u32,
 }
 
-/// MicroVMs work.
+/// An isolation on this host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct MicrovmOffer {
-    /// The kind of KVM by its kernel module, such as `kvm_intel`.
-    pub kvm: String,
-    /// Highest level of vectors that was executed, one of
-    /// `fades_abi::boot::simd`.
-    pub simd: u32,
-    /// The virtual processor has CR4.OSXSAVE set and XCR0 enables the vectors;
-    /// where this is false and `simd` is not 0, vectors work all the same.
-    pub osxsave: bool,
-}
-
-/// Processes work.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct ProcessOffer {
-    /// Highest level of vectors, one of `fades_abi::boot::simd`.
-    pub simd: u32,
-    /// The function gets user and process-id namespaces of its own.
-    pub namespaces: bool,
-    /// The function lives in a landlock domain without files.
-    pub landlock: bool,
-    /// Faults are reported with address and instruction.
-    pub traced: bool,
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Offer {
+    /// Which.
+    pub isolation: Isolation,
+    /// A function ran on it.
+    pub works: bool,
+    /// What it is, or why it does not work and what helps.
+    pub detail: String,
 }
 
 impl Probe {
     /// Tries everything on this host; takes some milliseconds.
     #[must_use]
     pub fn of_this_host() -> Self {
-        let works = |isolation| try_out(isolation).map_err(|e| e.to_string());
-        Self {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            microvm: works(Isolation::Microvm).and_then(|machine| match machine {
-                Machine::Microvm(m) => Ok(MicrovmOffer {
-                    kvm: kind_of_kvm(),
-                    simd: m.simd(),
-                    osxsave: matches!(m.vectors(), Vectors::Enabled(_)),
-                }),
-                Machine::Process(_) => Err(Surprise::Isolation.to_string()),
-            }),
-            process: works(Isolation::Process).and_then(|machine| match machine {
-                Machine::Process(p) => {
-                    let Layers {
-                        namespaces,
-                        landlock,
-                        traced,
-                    } = p.layers();
-                    Ok(ProcessOffer {
-                        simd: p.simd(),
-                        namespaces,
-                        landlock,
-                        traced,
-                    })
-                }
-                Machine::Microvm(_) => Err(Surprise::Isolation.to_string()),
-            }),
+        let mut probe = Self {
+            isolation: Vec::new(),
+            simd: simd::SSE2,
+        };
+        for isolation in [Isolation::Microvm, Isolation::Process] {
+            let tried = try_out(isolation);
+            if let Ok(machine) = &tried {
+                probe.simd = probe.simd.max(machine.simd());
+            }
+            probe.isolation.push(Offer {
+                isolation,
+                works: tried.is_ok(),
+                detail: tried.map_or_else(|e| e.to_string(), |m| detail(&m)),
+            });
         }
+        probe
     }
 
-    /// Highest level of vectors that works on an isolation; 0 where it does not
-    /// work at all.
+    /// What was found out about an isolation.
     #[must_use]
-    pub fn simd(&self, isolation: Isolation) -> u32 {
-        match isolation {
-            Isolation::Microvm => self.microvm.as_ref().map_or(0, |m| m.simd),
-            Isolation::Process => self.process.as_ref().map_or(0, |p| p.simd),
-        }
+    pub fn offer(&self, isolation: Isolation) -> Option<&Offer> {
+        self.isolation.iter().find(|o| o.isolation == isolation)
     }
+}
 
-    /// Why an isolation does not work here; `None` where it does.
-    #[must_use]
-    pub fn reason_against(&self, isolation: Isolation) -> Option<&str> {
-        match isolation {
-            Isolation::Microvm => self.microvm.as_ref().err(),
-            Isolation::Process => self.process.as_ref().err(),
+/// What an isolation that works is made of, in words.
+fn detail(machine: &Machine) -> String {
+    let vectors = match machine.simd() {
+        simd::AVX512 => "AVX-512",
+        simd::AVX2 => "AVX2",
+        _ => "SSE2",
+    };
+    match machine {
+        Machine::Microvm(m) => {
+            let how = match m.vectors() {
+                Vectors::Enabled(xcr0) => format!("OSXSAVE set, XCR0 {xcr0:#x}"),
+                Vectors::Untold => "as tried; this KVM does not let a guest set OSXSAVE".to_owned(),
+            };
+            format!("{}, {vectors} ({how})", kind_of_kvm())
         }
-        .map(String::as_str)
+        Machine::Process(p) => {
+            let Layers {
+                namespaces,
+                landlock,
+                traced,
+            } = p.layers();
+            let mut layers = vec!["seccomp"];
+            layers.extend(landlock.then_some("landlock"));
+            layers.extend(namespaces.then_some("user and process namespaces"));
+            let faults = if traced {
+                "faults with address and instruction"
+            } else {
+                "faults by signal only"
+            };
+            format!("{}; {vectors}; {faults}", layers.join(", "))
+        }
     }
 }
 
@@ -139,8 +131,6 @@ enum Surprise {
     Time,
     #[error("the self-test read {0} instead of {SUM} from its input")]
     Sum(f64),
-    #[error("the self-test ran on another isolation")]
-    Isolation,
 }
 
 const FIRST: f64 = 1.5;
@@ -150,7 +140,7 @@ const SUM: f64 = FIRST + LAST;
 fn try_out(isolation: Isolation) -> Result<Machine, Surprise> {
     let start = Start {
         isolation,
-        simd: fades_abi::boot::simd::AVX512,
+        simd: simd::AVX512,
         limits: Limits {
             memory: Size(1 << 20),
             time: Duration::from_secs(5),

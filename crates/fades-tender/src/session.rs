@@ -33,8 +33,9 @@ pub(crate) struct Session<'a> {
     layout: &'a Layout,
     control: &'a Channel,
     data: &'a Channel,
-    machine: Machine,
+    /// Before the machine, because it writes to the machine's flag until it goes.
     watch: Watch,
+    machine: Machine,
     phase: Phase,
     journal: Journal,
     /// The tender's own start.
@@ -74,8 +75,8 @@ impl<'a> Session<'a> {
             layout,
             control: channels.0,
             data: channels.1,
-            machine,
             watch,
+            machine,
             phase: Phase::default(),
             journal: Journal::new(start.limits.log.0),
             born,

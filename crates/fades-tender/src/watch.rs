@@ -37,7 +37,7 @@ pub(crate) struct Clocked {
 }
 
 /// A byte that KVM shares with this process for as long as the processor
-/// lives, which is longer than the watch.
+/// lives. Whoever starts a watch drops it before the machine.
 #[derive(Debug)]
 struct StopFlag(*mut u8);
 

@@ -219,6 +219,14 @@ fn hostile_segments_are_refused_by_name() {
 }
 
 #[test]
+fn a_segment_without_bytes_in_the_file_may_point_anywhere() {
+    let mut file = with_field(3, 4, 0);
+    file[HEADERS + 3 * 56 + 8..][..8].copy_from_slice(&u64::MAX.to_le_bytes());
+    let image = Image::parse(&file).unwrap();
+    assert_eq!(image.segments[2].file, 0..0);
+}
+
+#[test]
 fn text_and_constants_are_bounded() {
     // Both 16 MiB of file at once need a file that large.
     let mut file = with_field(2, 4, READ_ONLY_MAX);

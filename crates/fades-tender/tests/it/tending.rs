@@ -2,15 +2,16 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use fades_abi::batch::{Draft, SeriesSpec, encoded_length, order};
+use fades_task::exit::Exit;
 use fades_task::limits::{Isolation, Limits};
 use fades_task::message::{Ended, Feed, Refused, Release, Start, TenderReport};
-use fades_wire::Channel;
 use fades_wire::spawn::{Child, Program};
+use fades_wire::{Channel, WireError};
 use serde_json::Value;
 
 /// No test waits longer than this for anything.
@@ -76,20 +77,58 @@ impl Tending {
         }
     }
 
+    /// Sends an event. A function may have ended already, and the tender with
+    /// it: what became of it is told by [`Self::outcome`].
     pub(crate) fn feed(&self, feed: &Feed) {
-        self.data.send(feed, &[], &[]).unwrap();
+        self.feed_with(feed, &[], &[]);
+    }
+
+    pub(crate) fn feed_with(&self, feed: &Feed, blob: &[u8], descriptors: &[BorrowedFd<'_>]) {
+        match self.data.send(feed, blob, descriptors) {
+            Ok(()) | Err(WireError::Io(_)) => {}
+            Err(e) => panic!("{e}"),
+        }
     }
 
     pub(crate) fn feed_batch(&self, batch: &OwnedFd) {
         let length = rustix::fs::fstat(batch).unwrap().st_size as u64;
-        self.data
-            .send(&Feed::Batch { dto: 0, length }, &[], &[batch.as_fd()])
-            .unwrap();
+        self.feed_with(&Feed::Batch { dto: 0, length }, &[], &[batch.as_fd()]);
+    }
+
+    /// What the broker is told next.
+    pub(crate) fn released(&self) -> (Release, Vec<u8>) {
+        let frame = self
+            .data
+            .receive(soon())
+            .unwrap()
+            .expect("the tender is gone");
+        (frame.message, frame.blob)
     }
 
     /// Reads reports until the last one, then what the broker was told; the
     /// tender must have survived and ended well.
     pub(crate) fn outcome(mut self) -> Outcome {
+        let mut outcome = self.reported();
+        self.ends_well();
+        while let Some(frame) = self.data.receive::<Release>(soon()).unwrap() {
+            outcome.releases.push((frame.message, frame.blob));
+        }
+        outcome
+    }
+
+    /// The same without a broker that could be told anything.
+    pub(crate) fn outcome_without_broker(mut self) -> Outcome {
+        let outcome = self.reported();
+        self.ends_well();
+        outcome
+    }
+
+    fn ends_well(&mut self) {
+        let status = self.child.wait(soon()).unwrap().expect("the tender ends");
+        assert!(status.success(), "the tender ended with {status}");
+    }
+
+    fn reported(&self) -> Outcome {
         let mut outcome = Outcome {
             ready: None,
             logs: Vec::new(),
@@ -126,11 +165,6 @@ impl Tending {
                 }
             }
         }
-        let status = self.child.wait(soon()).unwrap().expect("the tender ends");
-        assert!(status.success(), "the tender ended with {status}");
-        while let Some(frame) = self.data.receive::<Release>(soon()).unwrap() {
-            outcome.releases.push((frame.message, frame.blob));
-        }
         outcome
     }
 }
@@ -142,7 +176,7 @@ impl Outcome {
     }
 
     pub(crate) fn answer(&self) -> Value {
-        assert_eq!(self.ended().exit, fades_task::exit::Exit::Done);
+        assert_eq!(self.ended().exit, Exit::Done);
         fades_task::cbor::decode(&self.values).unwrap()
     }
 }
@@ -180,4 +214,72 @@ pub(crate) fn read_only(bytes: &[u8]) -> OwnedFd {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(bytes).unwrap();
     File::open(file.path()).unwrap().into()
+}
+
+/// A run of the function that misbehaves: what it is asked to do, and within
+/// which limits.
+pub(crate) struct Deed {
+    pub(crate) start: Start,
+    pub(crate) params: Value,
+    pub(crate) batches: Vec<OwnedFd>,
+}
+
+impl Deed {
+    /// Asks for `deed`, with one batch of three rows.
+    pub(crate) fn new(isolation: Isolation, deed: &str) -> Self {
+        Self {
+            start: Start {
+                symbols: Some(crate::images::symbols("misbehave")),
+                ..start(isolation)
+            },
+            params: serde_json::json!({ "do": deed }),
+            batches: vec![batch(0, &[1.0, 2.0, 3.0])],
+        }
+    }
+
+    pub(crate) fn with(mut self, name: &str, value: u64) -> Self {
+        self.params[name] = value.into();
+        self
+    }
+
+    pub(crate) fn within(mut self, change: impl FnOnce(&mut Limits)) -> Self {
+        change(&mut self.start.limits);
+        self
+    }
+
+    pub(crate) fn fed(mut self, batches: Vec<OwnedFd>) -> Self {
+        self.batches = batches;
+        self
+    }
+
+    /// Starts it, without any event.
+    pub(crate) fn begin(&self) -> Tending {
+        Tending::begin(
+            &crate::images::image("misbehave"),
+            &self.start,
+            &self.params,
+        )
+    }
+
+    /// Runs it with all its batches to its end.
+    pub(crate) fn run(self) -> Outcome {
+        let tending = self.begin();
+        for batch in &self.batches {
+            tending.feed_batch(batch);
+        }
+        tending.feed(&Feed::End { dto: 0 });
+        tending.feed(&Feed::Finish);
+        let outcome = tending.outcome();
+        assert_eq!(
+            outcome.ended().isolation,
+            self.start.isolation,
+            "recorded isolation"
+        );
+        outcome
+    }
+
+    /// Runs it, and says how it ended.
+    pub(crate) fn exit(self) -> Exit {
+        self.run().ended().exit.clone()
+    }
 }
