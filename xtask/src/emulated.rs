@@ -30,6 +30,9 @@ const KERNEL_PACKAGES: [&str; 3] = [
 /// Modules in the order in which they are loaded.
 const MODULES: [&str; 4] = ["irqbypass", "ccp", "kvm", "kvm-amd"];
 
+/// Where the tender is inside.
+const TENDER: &str = "/fades-tender";
+
 /// What the init script prints before the test program's exit code.
 const VERDICT: &str = "emulated-machine-verdict:";
 
@@ -69,8 +72,8 @@ pub(crate) fn command(tree: &Tree) -> Result<ExitCode, Fault> {
 
 /// Boots the machine and runs the tests of `test_binary` in it.
 ///
-/// `tender` appears inside at the path that it has here, because the test
-/// program was compiled with it; the images at `/images`.
+/// Inside, `tender` is at [`TENDER`] and the images are at `/images`; variables
+/// of the environment tell the test program so.
 pub(crate) fn run(
     tree: &Tree,
     test_binary: &Path,
@@ -230,7 +233,7 @@ fn file_system(
     }
     let busybox = program("busybox");
     place(&root, &busybox, Path::new("/bin/busybox"))?;
-    place(&root, tender, tender)?;
+    place(&root, tender, Path::new(TENDER))?;
     place(&root, test_binary, Path::new("/tests"))?;
     for library in libraries(test_binary)?.union(&libraries(tender)?) {
         place(&root, library, library)?;
@@ -267,7 +270,8 @@ fn file_system(
     }
     let _ = write!(
         script,
-        "export FADES_IMAGES=/images FADES_EMULATED=kvm_amd RUST_BACKTRACE=0 TMPDIR=/tmp\n\
+        "export FADES_TENDER={TENDER} FADES_IMAGES=/images FADES_EMULATED=kvm_amd\n\
+         export RUST_BACKTRACE=0 TMPDIR=/tmp\n\
          /tests {FILTER} --test-threads=2 --show-output\n\
          echo \"{VERDICT} $?\"\nsync\npoweroff -f\n"
     );

@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
 
 use rustix::fs::MemfdFlags;
-use rustix::mm::{MapFlags, ProtFlags};
+use rustix::mm::{Advice, MapFlags, ProtFlags};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 use crate::address::{LARGE_PAGE, Offset, PAGE};
@@ -140,6 +140,11 @@ impl GuestMemory {
         let start = unsafe {
             rustix::mm::mmap_anonymous(std::ptr::null_mut(), length as usize, protection, flags)
         }?;
+        // Large pages would make every figure of memory use a multiple of 2 MiB,
+        // and a function that needs little would take much. A kernel without
+        // large pages refuses, which is as well.
+        // SAFETY: advice about a mapping that nobody has seen yet.
+        let _ = unsafe { rustix::mm::madvise(start, length as usize, Advice::LinuxNoHugepage) };
         Ok(Self {
             mapping: Mapping::owning(start.cast(), length)?,
             file: None,

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use fades_task::limits::Isolation;
-use fades_task::message::TenderReport;
 
 use crate::on_every_isolation;
-use crate::tending::{Deed, Tending, soon};
+use crate::tending::{Deed, Tending};
 
 on_every_isolation! {
     the_tender_is_confined_before_the_function_starts,
@@ -15,12 +14,7 @@ on_every_isolation! {
 /// A tender whose function waits for its first event.
 fn ready(on: Isolation) -> Tending {
     let tending = Deed::new(on, "nothing").begin();
-    let frame = tending
-        .control
-        .receive::<TenderReport>(soon())
-        .unwrap()
-        .unwrap();
-    assert!(matches!(frame.message, TenderReport::Ready { isolation, .. } if isolation == on));
+    assert_eq!(tending.wait_until_ready(), on);
     tending
 }
 

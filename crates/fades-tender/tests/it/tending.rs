@@ -95,6 +95,16 @@ impl Tending {
         self.feed_with(&Feed::Batch { dto: 0, length }, &[], &[batch.as_fd()]);
     }
 
+    /// Waits for the first report of a function that asks for its first event;
+    /// says on which isolation.
+    pub(crate) fn wait_until_ready(&self) -> Isolation {
+        let frame = self.control.receive(soon()).unwrap();
+        match frame.expect("the tender is gone").message {
+            TenderReport::Ready { isolation, .. } => isolation,
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// What the broker is told next.
     pub(crate) fn released(&self) -> (Release, Vec<u8>) {
         let frame = self
