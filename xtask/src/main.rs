@@ -52,7 +52,10 @@ fn run(words: &[&str]) -> Result<ExitCode, Fault> {
         ["test"] => suite::run(&tree, suite::Extent::Whole),
         ["test", "--quick"] => suite::run(&tree, suite::Extent::Quick),
         ["demo", rest @ ..] => demo::run(&tree, rest),
-        ["functions"] => functions::build(&tree).map(|_| ExitCode::SUCCESS),
+        ["functions"] => {
+            tree::must(&mut tree.cargo(&["build", "--workspace", "--locked"]))?;
+            functions::build(&tree, "debug").map(|_| ExitCode::SUCCESS)
+        }
         ["emulated"] => emulated::command(&tree),
         ["arrows"] => report(arrows::check(&tree)?),
         ["docs"] => report(documents::check(&tree)?),

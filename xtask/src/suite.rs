@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
+use crate::emulated::{self, Outcome};
 use crate::tally::Tally;
 use crate::tree::{Fault, Tree, succeeds};
 use crate::{arrows, documents, functions, system};
@@ -27,10 +28,16 @@ pub(crate) fn run(tree: &Tree, extent: Extent) -> Result<ExitCode, Fault> {
     system::prepare()?;
     suite.formatting()?;
     suite.step("arrows", |s| Ok(s.all_right(&arrows::check(tree)?)))?;
-    suite.step("functions", |_| Ok(functions::build(tree).is_ok()))?;
     suite.clippy()?;
+    suite.step("build", |s| {
+        succeeds(&mut s.tree.cargo(&["build", "--workspace", "--locked"]))
+    })?;
+    suite.step("functions", |s| {
+        Ok(functions::build(s.tree, "debug").is_ok())
+    })?;
     suite.tests()?;
     if extent == Extent::Whole {
+        suite.emulated_machine()?;
         suite.documentation()?;
     }
     Ok(suite.end())
@@ -106,8 +113,6 @@ impl<'a> Suite<'a> {
     }
 
     fn tests(&mut self) -> Result<(), Fault> {
-        let build = ["build", "--workspace", "--locked"];
-        self.step("build", |s| succeeds(&mut s.tree.cargo(&build)))?;
         let words = [
             "test",
             "--workspace",
@@ -124,6 +129,27 @@ impl<'a> Suite<'a> {
         self.step("tests of the functions", |s| {
             let mut command = s.tree.functions_cargo(&words);
             s.watch(&mut command)
+        })
+    }
+
+    /// The tender's tests on a kind of KVM that this host may not have.
+    fn emulated_machine(&mut self) -> Result<(), Fault> {
+        self.step("emulated machine", |s| {
+            let test = emulated::test_binary(s.tree, "fades-tender", emulated::TEST)?;
+            let tender = s.tree.binary("debug", "fades-tender");
+            match emulated::run(s.tree, &test, &tender, &s.tree.images())? {
+                Outcome::Ran { lines, good } => {
+                    for line in &lines {
+                        writeln!(s.log, "{line}").map_err(|e| Fault::Output(e.to_string()))?;
+                        s.tally.line(line);
+                    }
+                    Ok(good)
+                }
+                Outcome::Missing(what) => {
+                    s.tally.line(&format!("SKIPPED: emulated machine: {what}"));
+                    Ok(true)
+                }
+            }
         })
     }
 

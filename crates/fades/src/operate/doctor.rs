@@ -1,8 +1,208 @@
-//! Stub.
+//! `fades doctor`: what this host offers, what is used of it, and what would
+//! improve it.
+
+mod host;
+
+use std::path::PathBuf;
+
+use fades_orc::api::types::NodeInfo;
+use serde::Serialize;
+
+use super::probe;
+use crate::ask::client::Client;
+use crate::ask::render;
+use crate::ask::render::number::count;
+use crate::ask::target;
+use crate::cli::shared::Output;
+use crate::keys::key;
 use crate::problem::{Outcome, Problem};
-use crate::session::Session;
+use crate::session::{Ink, Session};
+use crate::settings::node_file::NodeFile;
+
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
-pub(crate) fn run(_: &Args, _: &Session) -> Result<Outcome, Problem> {
-    Ok(Outcome::Done)
+pub(crate) struct Args {
+    /// A node's folder, looked at as well; the one here otherwise
+    #[arg(long, value_name = "FOLDER")]
+    folder: Option<PathBuf>,
+    /// The tender's program; the one beside this program otherwise
+    #[arg(long, value_name = "FILE")]
+    tender: Option<PathBuf>,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// How good something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Grade {
+    /// As it should be.
+    Good,
+    /// Works, and could be better.
+    Better,
+    /// Needed, and not there.
+    Missing,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Finding {
+    what: &'static str,
+    grade: Grade,
+    detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remedy: Option<String>,
+}
+
+impl Finding {
+    fn good(what: &'static str, detail: impl Into<String>) -> Self {
+        let (grade, detail) = (Grade::Good, detail.into());
+        Self {
+            what,
+            grade,
+            detail,
+            remedy: None,
+        }
+    }
+
+    fn better(what: &'static str, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
+        let (grade, detail) = (Grade::Better, detail.into());
+        Self {
+            what,
+            grade,
+            detail,
+            remedy: Some(remedy.into()),
+        }
+    }
+
+    fn missing(what: &'static str, problem: &Problem) -> Self {
+        let (grade, detail) = (Grade::Missing, problem.text(str::to_owned));
+        Self {
+            what,
+            grade,
+            detail,
+            remedy: None,
+        }
+    }
+}
+
+/// Carries out `fades doctor`; the answer is no when something needed is
+/// missing.
+pub(crate) fn run(args: &Args, session: &Session) -> Result<Outcome, Problem> {
+    let mut findings = isolations(args, session);
+    findings.push(host::batches());
+    findings.extend(host::machine());
+    if let Some(folder) = target::node_folder(args.folder.as_deref()) {
+        findings.extend(node(&folder));
+    }
+    let text = match args.output.json() {
+        true => render::json(&findings),
+        false => findings.iter().map(|f| line(f, session)).collect(),
+    };
+    session.data(&text)?;
+    let missing = findings.iter().any(|f| f.grade == Grade::Missing);
+    Ok(if missing { Outcome::No } else { Outcome::Done })
+}
+
+/// What the tender found by trying; one isolation is needed.
+fn isolations(args: &Args, session: &Session) -> Vec<Finding> {
+    let probed = probe::tender(args.tender.as_deref(), session).and_then(|t| probe::ask(&t));
+    let probe = match probed {
+        Ok(probe) => probe,
+        Err(problem) => return vec![Finding::missing("isolation", &problem)],
+    };
+    let one_works = probe.isolation.iter().any(|o| o.works);
+    let finding = |offer: &fades_tender::probe::Offer| Finding {
+        what: match offer.isolation {
+            fades_task::limits::Isolation::Microvm => "microvm",
+            fades_task::limits::Isolation::Process => "process",
+        },
+        grade: match (offer.works, one_works) {
+            (true, _) => Grade::Good,
+            (false, true) => Grade::Better,
+            (false, false) => Grade::Missing,
+        },
+        detail: offer.detail.clone(),
+        remedy: None,
+    };
+    probe.isolation.iter().map(finding).collect()
+}
+
+/// The node in a folder: its configuration, its keys, and itself if it runs.
+fn node(folder: &std::path::Path) -> Vec<Finding> {
+    let mut findings = vec![match NodeFile::read(folder) {
+        Ok(file) => Finding::good(
+            "node.toml",
+            format!("node {}, {} sources", file.node.name, file.source.0.len()),
+        ),
+        Err(problem) => Finding::missing("node.toml", &problem),
+    }];
+    findings.push(match key::read_trust(folder) {
+        Ok(store) => {
+            let development: Vec<String> =
+                store.keys().iter().filter(|k| k.development).map(|k| k.name.to_string()).collect();
+            match development.is_empty() {
+                true => Finding::good("keys", format!("{} trusted", store.keys().len())),
+                false => Finding::better(
+                    "keys",
+                    format!("development keys are trusted: {}", development.join(", ")),
+                    "fades key new NAME; fades key trust NAME.pub ...; then remove them from trust.toml",
+                ),
+            }
+        }
+        Err(problem) => Finding::missing("keys", &problem),
+    });
+    if let Ok(info) = target::of_folder(folder)
+        .and_then(Client::new)
+        .and_then(|c| c.node())
+    {
+        findings.extend(running(&info));
+    }
+    findings
+}
+
+fn running(info: &NodeInfo) -> Vec<Finding> {
+    let tasks = info.tasks;
+    let mut findings = vec![Finding::good(
+        "running",
+        format!(
+            "process {}, {} queued, {} running, {} done, {} failed; {} functions",
+            info.pid,
+            count(tasks.queued),
+            count(tasks.running),
+            count(tasks.done),
+            count(tasks.failed),
+            info.functions
+        ),
+    )];
+    if let Some(error) = &info.store_error {
+        findings.push(Finding {
+            what: "store",
+            grade: Grade::Missing,
+            detail: error.clone(),
+            remedy: Some("make room where the node's folder is".to_owned()),
+        });
+    }
+    if info.broker.restarts > 0 {
+        let last = info.broker.last_end.as_deref().unwrap_or("no reason known");
+        findings.push(Finding::better(
+            "broker",
+            format!("started again {} times, last: {last}", info.broker.restarts),
+            "fades source test NAME, for each source",
+        ));
+    }
+    findings
+}
+
+fn line(finding: &Finding, session: &Session) -> String {
+    let (word, ink) = match finding.grade {
+        Grade::Good => ("good   ", Ink::Good),
+        Grade::Better => ("better ", Ink::Odd),
+        Grade::Missing => ("MISSING", Ink::Bad),
+    };
+    let detail = finding.detail.replace('\n', "\n                    ");
+    let mut line = format!("{} {:<11} {detail}\n", session.ink(ink, word), finding.what);
+    if let Some(remedy) = &finding.remedy {
+        line += &format!("{:>19} {remedy}\n", "try:");
+    }
+    line
 }

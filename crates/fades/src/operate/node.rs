@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use fades_orc::api::types::{BrokerInfo, IsolationInfo};
 use fades_orc::config::{BrokerConfig, NodeConfig};
 use fades_orc::node::{Node, NodeError};
+use fades_tender::probe::Offer;
 use tracing_subscriber::EnvFilter;
 
 use super::config::folder_or_problem;
@@ -76,10 +77,23 @@ fn config(folder: &Path, file: &NodeFile, tender: PathBuf) -> Result<NodeConfig,
         parallel: node.parallel as usize,
         memory: node.memory,
         caps: node.limits,
-        isolation: probe.isolation,
+        isolation: probe.isolation.into_iter().map(info).collect(),
         simd: probe.simd,
         abi: (fades_abi::ABI_MAJOR, fades_abi::ABI_MINOR),
     })
+}
+
+fn info(offer: Offer) -> IsolationInfo {
+    let Offer {
+        isolation,
+        works,
+        detail,
+    } = offer;
+    IsolationInfo {
+        isolation,
+        works,
+        detail,
+    }
 }
 
 /// The one line that says that the node takes tasks, and how.

@@ -3,21 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use fades_orc::api::types::IsolationInfo;
-use serde::Deserialize;
+use fades_tender::probe::Probe;
 
 use crate::problem::{Attempt, Problem};
 use crate::session::Session;
-
-/// What `fades-tender --probe` prints.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(crate) struct Probe {
-    /// Each isolation, strongest first.
-    pub(crate) isolation: Vec<IsolationInfo>,
-    /// Highest SIMD level that functions may be told.
-    pub(crate) simd: u32,
-}
 
 /// The tender's program: the one given, `$FADES_TENDER`, the one beside this
 /// program.

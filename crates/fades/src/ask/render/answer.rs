@@ -93,6 +93,14 @@ fn table(rows: &[&Map<String, Value>], session: &Session) -> String {
             names.push(name);
         }
     }
+    let numeric = |name: &String| {
+        let mut values = rows
+            .iter()
+            .flatten()
+            .filter(|(n, v)| n == name && !v.is_null());
+        values.all(|(_, v)| v.is_number())
+    };
+    names.sort_by_key(|name| (numeric(name), rank(name)));
     let columns: Vec<Vec<String>> = names
         .iter()
         .map(|name| {
@@ -102,13 +110,6 @@ fn table(rows: &[&Map<String, Value>], session: &Session) -> String {
             cells(&rows.iter().map(value).collect::<Vec<_>>())
         })
         .collect();
-    let numeric = |name: &String| {
-        let mut values = rows
-            .iter()
-            .flatten()
-            .filter(|(n, v)| n == name && !v.is_null());
-        values.all(|(_, v)| v.is_number())
-    };
     let headings = names.iter().map(|name| match numeric(name) {
         true => Column::right(name.to_uppercase()),
         false => Column::left(name.to_uppercase()),
@@ -118,6 +119,16 @@ fn table(rows: &[&Map<String, Value>], session: &Session) -> String {
         table.row(columns.iter().map(|c| c[i].clone()));
     }
     table.text(session)
+}
+
+/// Where a column stands: an answer travels with its keys in the order of
+/// their encoding, which means nothing. Others keep that order, behind these.
+fn rank(name: &str) -> usize {
+    const ORDER: [&str; 21] = [
+        "day", "date", "time", "from", "to", "location", "device", "count", "marked", "min",
+        "mean", "max", "sd", "p50", "p95", "p99", "sum", "last", "aqi", "category", "hours",
+    ];
+    ORDER.iter().position(|o| *o == name).unwrap_or(ORDER.len())
 }
 
 /// A row with the maps inside of it opened up.

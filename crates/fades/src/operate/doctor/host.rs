@@ -1,0 +1,113 @@
+//! What the host itself has: room for batches, memory, cores, limits, a clock.
+
+use std::time::{Duration, Instant};
+
+use fades_task::message::{BrokerReport, BrokerRequest};
+use fades_task::quantity::Size;
+use fades_task::time::Time;
+use fades_wire::Channel;
+use fades_wire::spawn::Program;
+use rustix::process::{Resource, getrlimit};
+
+use super::Finding;
+use crate::ask::render::number::bytes;
+use crate::problem::{Attempt, Problem};
+use crate::session::now;
+
+/// A broker without sources is ready within this time.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Descriptors that a node with many tasks needs.
+const FILES: u64 = 1024;
+
+/// No clock that is right shows an earlier time: 2025-01-01.
+const THE_PAST: Time = Time(1_735_689_600_000_000_000);
+
+/// Where batch files would live, as a broker of this program finds out.
+pub(super) fn batches() -> Finding {
+    match ask_broker() {
+        Ok((place, None)) => Finding::good("batches", place),
+        Ok((place, Some(advice))) => Finding::better("batches", place, advice),
+        Err(problem) => Finding::missing("batches", &problem),
+    }
+}
+
+fn ask_broker() -> Result<(String, Option<String>), Problem> {
+    let cannot = || "cannot start a broker".to_owned();
+    let program = std::env::current_exe().or_problem(cannot)?;
+    let folder = tempfile::tempdir().or_problem(cannot)?;
+    let (here, there) = Channel::pair().or_problem(cannot)?;
+    let child = Program::new(&program)
+        .argument("broker")
+        .descriptor(std::os::fd::AsFd::as_fd(&there))
+        .spawn()
+        .or_problem(cannot)?;
+    drop(there);
+    let configure = BrokerRequest::Configure {
+        folder: folder.path().display().to_string(),
+        budget: Size(64 << 20),
+        chunk: Size(8 << 20),
+        base: "/".to_owned(),
+    };
+    here.send(&configure, b"{}", &[]).or_problem(cannot)?;
+    let frame = here
+        .receive::<BrokerReport>(Some(Instant::now() + PATIENCE))
+        .or_problem(cannot)?;
+    // Dropping a child ends it.
+    drop(child);
+    match frame.map(|f| f.message) {
+        Some(BrokerReport::Ready {
+            batches, advice, ..
+        }) => Ok((batches, advice)),
+        Some(BrokerReport::Misconfigured { reason }) => Err(Problem::new(cannot()).reason(reason)),
+        _ => Err(Problem::new(cannot()).reason("it said something else than that it is ready")),
+    }
+}
+
+/// Memory, cores, limits, clock.
+pub(super) fn machine() -> Vec<Finding> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let info = rustix::system::sysinfo();
+    let unit = u64::from(info.mem_unit);
+    let (total, free) = (info.totalram * unit, info.freeram * unit);
+    let memory = format!(
+        "{cores} cores, {} of memory, {} of it free",
+        bytes(total),
+        bytes(free)
+    );
+    vec![Finding::good("machine", memory), files(), clock(now())]
+}
+
+fn files() -> Finding {
+    match getrlimit(Resource::Nofile).current {
+        Some(limit) if limit < FILES => Finding::better(
+            "open files",
+            format!("at most {limit}, a node with many tasks needs {FILES}"),
+            format!("ulimit -n {FILES}"),
+        ),
+        Some(limit) => Finding::good("open files", format!("at most {limit}")),
+        None => Finding::good("open files", "no limit"),
+    }
+}
+
+fn clock(now: Time) -> Finding {
+    if now < THE_PAST {
+        let problem = Problem::new(format!("it shows {now}"))
+            .reason("tasks would be refused or taken although they have expired")
+            .remedy("set the clock, and have it kept (chrony, systemd-timesyncd)");
+        return Finding::missing("clock", &problem);
+    }
+    Finding::good("clock", now.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Grade;
+    use super::clock;
+
+    #[test]
+    fn a_clock_in_the_past_is_found_out() {
+        assert_eq!(clock("2000-01-01".parse().unwrap()).grade, Grade::Missing);
+        assert_eq!(clock("2026-01-01".parse().unwrap()).grade, Grade::Good);
+    }
+}
