@@ -14,5 +14,7 @@ pub mod config;
 pub mod core;
 mod driver;
 pub mod node;
+#[cfg(test)]
+mod samples;
 mod shared;
 pub mod store;

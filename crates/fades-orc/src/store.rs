@@ -1,6 +1,6 @@
 //! What survives the process: tasks, their one result, functions.
 //!
-//! The only module that knows SQL. SQLite in WAL mode with `synchronous=FULL`:
+//! The only module that knows SQL. SQLite in WAL mode, every commit synced:
 //! what a method returned `Ok` for is on the disk. One connection, which holds
 //! the database exclusively; a lock file beside it says who does. Images are
 //! files beside the database ([`images`]).
@@ -172,11 +172,16 @@ impl Store {
     /// # Errors
     /// When another node has it, or it cannot be read.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        Self::open_on(folder, folder.join(DATABASE), None)
+    }
+
+    /// With the database somewhere else, and on another disk when `vfs` names
+    /// one.
+    fn open_on(folder: &Path, path: PathBuf, vfs: Option<&str>) -> Result<Self, StoreError> {
         make_folder(folder)?;
         let lock = lock(folder)?;
         let images = Images::open(folder)?;
-        let path = folder.join(DATABASE);
-        let connection = schema::open(&path, None)?;
+        let connection = schema::open(&path, vfs)?;
         images::sync_folder(folder)?;
         Ok(Self {
             folder: folder.to_owned(),

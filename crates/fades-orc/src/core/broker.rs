@@ -27,7 +27,12 @@ const HEALTHY_AFTER: Duration = Duration::from_secs(30);
 enum State {
     Down,
     Starting,
-    Up { since: Tick, missed: u32 },
+    Up {
+        since: Tick,
+        missed: u32,
+    },
+    /// Killed; its end has not arrived yet.
+    Dying,
 }
 
 #[derive(Debug)]
@@ -86,7 +91,7 @@ impl Broker {
         match self.state {
             State::Down => return None,
             State::Up { since, .. } if since.after(HEALTHY_AFTER) <= now => self.failures = 0,
-            State::Up { .. } | State::Starting => {}
+            State::Up { .. } | State::Starting | State::Dying => {}
         }
         self.state = State::Down;
         let pause = Duration(PAUSE.0 << self.failures.min(DOUBLINGS_MAX));
@@ -97,13 +102,17 @@ impl Broker {
         })
     }
 
-    pub(super) fn kill(&self) -> Option<Effect> {
-        (self.state != State::Down).then_some(Effect::KillBroker)
+    pub(super) fn kill(&mut self) -> Option<Effect> {
+        if matches!(self.state, State::Down | State::Dying) {
+            return None;
+        }
+        self.state = State::Dying;
+        Some(Effect::KillBroker)
     }
 
-    pub(super) fn ready_overdue(&self, start: u32) -> Option<Effect> {
+    pub(super) fn ready_overdue(&mut self, start: u32) -> Option<Effect> {
         let overdue = self.state == State::Starting && self.starts == start;
-        overdue.then_some(Effect::KillBroker)
+        overdue.then(|| self.kill()).flatten()
     }
 
     pub(super) fn ping(&mut self, start: u32, now: Tick) -> Vec<Effect> {
@@ -114,7 +123,7 @@ impl Broker {
             return Vec::new();
         }
         if *missed >= PINGS_MISSED_MAX {
-            return vec![Effect::KillBroker];
+            return self.kill().into_iter().collect();
         }
         *missed += 1;
         vec![Effect::PingBroker, self.next_ping(now)]

@@ -78,8 +78,11 @@ pub(super) fn open(path: &Path, vfs: Option<&str>) -> Result<Connection, StoreEr
             known: VERSION,
         });
     }
+    // In WAL mode the same as FULL. But the way into WAL mode takes a rollback
+    // journal: were its removal not synced, it could come back after a power
+    // cut and undo everything.
+    pragma(&connection, "synchronous", "EXTRA").map_err(sql)?;
     pragma(&connection, "journal_mode", "WAL").map_err(sql)?;
-    pragma(&connection, "synchronous", "FULL").map_err(sql)?;
     pragma(&connection, "foreign_keys", "ON").map_err(sql)?;
     pragma(&connection, "journal_size_limit", "8388608").map_err(sql)?;
     if empty {

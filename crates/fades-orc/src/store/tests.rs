@@ -1,1 +1,255 @@
+use fades_task::result::{Failure, TaskState};
+use rusqlite::Connection;
 
+use super::{Filter, Store, StoreError};
+use crate::api::types::Logs;
+use crate::core::{Change, Commit};
+use crate::samples::{IMAGE, digest, envelope, function, mtw, mtw_with, name, now, verified};
+
+mod disk;
+mod power;
+mod vfs;
+
+fn accept(store: &Store, id: &str) -> super::Acceptance {
+    let task = mtw(id);
+    store
+        .accept(&verified(&task), &envelope(&task).to_json(), now())
+        .unwrap()
+}
+
+/// The end of a task with this answer, as CBOR; a failure when it is empty.
+fn end_of(id: &str, answer: &[u8]) -> Commit {
+    let summary = crate::api::types::TaskSummary {
+        id: name(id),
+        name: name("air"),
+        service: name("city-air"),
+        signer: name("city"),
+        state: TaskState::Done,
+        function: mtw(id).function.image,
+        attempts: 1,
+        accepted: now(),
+        started: Some(now()),
+        finished: Some(now()),
+    };
+    let mut result = super::rows::unfinished_result(summary);
+    if answer.is_empty() {
+        result.state = TaskState::Failed;
+        result.failure = Some(Failure::TooLate);
+    }
+    Commit {
+        run: None,
+        result,
+        answer: answer.to_vec(),
+        readings: Vec::new(),
+    }
+}
+
+#[test]
+fn what_was_stored_is_there_after_the_store_is_opened_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    assert!(accept(&store, "a").fresh);
+    accept(&store, "b");
+    let change = Change::Running {
+        attempts: 2,
+        at: now(),
+    };
+    store.persist(&name("b"), &change).unwrap();
+    store
+        .commit(&end_of("a", &[0x18, 0x2a]), &Logs::default())
+        .unwrap();
+    drop(store);
+    let store = Store::open(folder.path()).unwrap();
+    let result = store.result(&name("a")).unwrap().unwrap();
+    assert_eq!(
+        (result.state, result.answer),
+        (TaskState::Done, Some(42.into()))
+    );
+    let open = store.unfinished().unwrap();
+    assert_eq!(open.len(), 1);
+    assert_eq!((open[0].mtw.task.id.as_str(), open[0].attempts), ("b", 2));
+    assert!(!accept(&store, "a").fresh);
+}
+
+#[test]
+fn the_same_id_with_another_task_is_refused_and_names_who_has_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    accept(&store, "a");
+    let other = mtw_with("a", |t| t["task"]["name"] = "other".into());
+    let refused = store.accept(&verified(&other), &envelope(&other).to_json(), now());
+    assert!(matches!(refused, Err(StoreError::OtherTask { signer, .. }) if signer == name("city")));
+}
+
+#[test]
+fn a_task_has_one_result_whatever_comes_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    accept(&store, "a");
+    store.commit(&end_of("a", &[1]), &Logs::default()).unwrap();
+    let second = store.commit(&end_of("a", &[2]), &Logs::default());
+    assert!(matches!(second, Err(StoreError::NotOpen { .. })));
+    let again = store.persist(&name("a"), &Change::Queued { attempts: 0 });
+    assert!(matches!(again, Err(StoreError::NotOpen { .. })));
+    assert_eq!(
+        store.result(&name("a")).unwrap().unwrap().answer,
+        Some(1.into())
+    );
+    assert!(matches!(
+        store.commit(&end_of("none", &[1]), &Logs::default()),
+        Err(StoreError::NotOpen { .. })
+    ));
+}
+
+#[test]
+fn a_folder_is_one_nodes_alone_and_the_other_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let pid = std::process::id().to_string();
+    assert!(matches!(
+        Store::open(folder.path()),
+        Err(StoreError::InUse { pid: other, .. }) if other == pid
+    ));
+    // Also when somebody removed the lock file.
+    std::fs::remove_file(folder.path().join("node.lock")).unwrap();
+    assert!(matches!(
+        Store::open(folder.path()),
+        Err(StoreError::InUse { .. })
+    ));
+    drop(store);
+    assert!(Store::open(folder.path()).is_ok());
+}
+
+#[test]
+fn a_store_of_a_newer_version_or_of_something_else_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(Store::open(folder.path()).unwrap());
+    let path = folder.path().join("store.db");
+    let connection = Connection::open(&path).unwrap();
+    connection.execute_batch("PRAGMA user_version = 2").unwrap();
+    drop(connection);
+    assert!(matches!(
+        Store::open(folder.path()),
+        Err(StoreError::TooNew {
+            found: 2,
+            known: 1,
+            ..
+        })
+    ));
+    let connection = Connection::open(&path).unwrap();
+    connection
+        .execute_batch("PRAGMA application_id = 7")
+        .unwrap();
+    drop(connection);
+    assert!(matches!(
+        Store::open(folder.path()),
+        Err(StoreError::Foreign { .. })
+    ));
+    std::fs::write(
+        &path,
+        "no database, just a longer text than a header has, so that it is read",
+    )
+    .unwrap();
+    assert!(matches!(
+        Store::open(folder.path()),
+        Err(StoreError::Foreign { .. })
+    ));
+}
+
+#[test]
+fn a_full_database_refuses_a_task_and_keeps_what_it_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    accept(&store, "first");
+    let pages: i64 = store
+        .connection()
+        .query_row("PRAGMA page_count", [], |row| row.get(0))
+        .unwrap();
+    let most = |pages: i64| format!("PRAGMA max_page_count = {pages}");
+    store.connection().execute_batch(&most(pages + 2)).unwrap();
+    let large = mtw_with("large", |t| {
+        t["function"]["params"] = serde_json::json!({ "x": "x".repeat(60_000) });
+    });
+    let refused = store.accept(&verified(&large), &envelope(&large).to_json(), now());
+    assert!(
+        refused.as_ref().is_err_and(StoreError::is_full),
+        "{refused:?}"
+    );
+    assert_eq!(store.summary(&name("large")).unwrap(), None);
+    assert_eq!(store.unfinished().unwrap().len(), 1);
+    store.connection().execute_batch(&most(1_000_000)).unwrap();
+    assert!(
+        store
+            .accept(&verified(&large), &envelope(&large).to_json(), now())
+            .is_ok()
+    );
+}
+
+#[test]
+fn an_image_is_checked_each_time_it_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let (function, envelope) = function();
+    let publish = || store.publish(&function, &envelope, (IMAGE, Some("1000 20 main")), now());
+    assert!(publish().unwrap().1);
+    assert_eq!(store.images().read(digest()).unwrap(), IMAGE);
+    let path = store.images().path(digest());
+    std::fs::write(&path, b"\x7fELF and so off").unwrap();
+    assert!(matches!(
+        store.images().read(digest()),
+        Err(StoreError::Image { path: named, .. }) if named == path
+    ));
+    assert!(
+        !publish().unwrap().1,
+        "the same function again heals the file"
+    );
+    assert_eq!(store.images().read(digest()).unwrap(), IMAGE);
+    assert_eq!(store.images().symbols(digest()).unwrap(), "1000 20 main");
+}
+
+#[test]
+fn an_image_without_a_row_leaves_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    store
+        .connection()
+        .execute_batch("DROP TABLE functions; CREATE TABLE functions (digest TEXT)")
+        .unwrap();
+    let (function, envelope) = function();
+    assert!(
+        store
+            .publish(&function, &envelope, (IMAGE, None), now())
+            .is_err()
+    );
+    assert!(!store.images().path(digest()).exists());
+}
+
+#[test]
+fn files_that_an_interrupted_write_left_are_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(Store::open(folder.path()).unwrap());
+    let part = folder.path().join("images/sha256-00.part");
+    std::fs::write(&part, "half").unwrap();
+    drop(Store::open(folder.path()).unwrap());
+    assert!(!part.exists());
+}
+
+#[test]
+fn lists_go_from_new_to_old_page_by_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    for id in ["a", "b", "c"] {
+        accept(&store, id);
+    }
+    let mut filter = Filter {
+        limit: Some(2),
+        ..Filter::default()
+    };
+    let first = store.list(&filter).unwrap();
+    assert_eq!(first.tasks[0].id, name("c"));
+    assert_eq!(first.next, Some(name("b")));
+    filter.after = first.next;
+    let second = store.list(&filter).unwrap();
+    assert_eq!((second.tasks[0].id.clone(), second.next), (name("a"), None));
+    assert_eq!(store.counts().unwrap().queued, 3);
+}

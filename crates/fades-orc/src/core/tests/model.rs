@@ -1,0 +1,379 @@
+//! Random orders of events, and what must hold in all of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use fades_task::coverage::Coverage;
+use fades_task::exit::Exit;
+use fades_task::identity::Name;
+use fades_task::limits::Isolation;
+use fades_task::message::Refused;
+use fades_task::quantity::{Duration, Size};
+use proptest::prelude::{Strategy, any, prop, proptest};
+
+use crate::core::{
+    Capacity, Change, Core, Effect, Event, Now, RunId, Task, TenderEvent, Tick, Timer,
+};
+use crate::samples::{ended, mtw_with, name, now};
+
+const PARALLEL: usize = 2;
+const MEMORY: u64 = 3 << 20;
+
+#[derive(Debug, Clone, Copy)]
+enum Op {
+    Accept { memory: u64, hasty: bool },
+    Cancel(usize),
+    Tender(usize, Word),
+    Retrieved(usize, bool),
+    BrokerUp,
+    BrokerLost,
+    Timer,
+    Restart,
+}
+
+/// What a tender may do next.
+#[derive(Debug, Clone, Copy)]
+enum Word {
+    Ready,
+    Done,
+    Panicked,
+    Killed,
+    NoIsolation,
+    NoImage,
+    Gone,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    (0..14_u8, any::<usize>(), 0..7_u8, any::<bool>()).prop_map(|(op, pick, word, flag)| match op {
+        0..=2 => Op::Accept {
+            memory: 1 + pick as u64 % 3,
+            hasty: flag && word == 0,
+        },
+        3 => Op::Cancel(pick),
+        4..=7 => Op::Tender(
+            pick,
+            match word {
+                0 => Word::Ready,
+                1 => Word::Done,
+                2 => Word::Panicked,
+                3 => Word::Killed,
+                4 => Word::NoIsolation,
+                5 => Word::NoImage,
+                _ => Word::Gone,
+            },
+        ),
+        8..=9 => Op::Retrieved(pick, flag && word == 0),
+        10 => Op::BrokerUp,
+        11 if flag => Op::BrokerLost,
+        11 if word == 0 => Op::Restart,
+        _ => Op::Timer,
+    })
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Stored {
+    Queued(u32),
+    Running(u32),
+    Final,
+}
+
+/// The world around a core: what is stored, what runs, which timers are set.
+struct World {
+    core: Core,
+    now: Now,
+    tasks: Vec<(Task, Stored)>,
+    /// Tenders that are not gone: task, isolation, memory, whether they spoke
+    /// their last word.
+    tenders: BTreeMap<RunId, (Name, Isolation, u64, bool)>,
+    retrievals: BTreeSet<RunId>,
+    timers: BTreeMap<(Tick, usize), Timer>,
+    timers_set: usize,
+    broker: bool,
+    broker_dies: bool,
+}
+
+impl World {
+    fn new() -> Self {
+        let mut world = Self {
+            core: World::core(),
+            now: Now {
+                time: now(),
+                tick: Tick(0),
+            },
+            tasks: Vec::new(),
+            tenders: BTreeMap::new(),
+            retrievals: BTreeSet::new(),
+            timers: BTreeMap::new(),
+            timers_set: 0,
+            broker: false,
+            broker_dies: false,
+        };
+        world.step(Event::Start);
+        world
+    }
+
+    fn core() -> Core {
+        Core::new(Capacity {
+            parallel: PARALLEL,
+            memory: Size(MEMORY),
+        })
+    }
+
+    fn stored(&mut self, id: &Name) -> &mut Stored {
+        let task = self.tasks.iter_mut().find(|t| t.0.mtw.task.id == *id);
+        &mut task.unwrap().1
+    }
+
+    fn step(&mut self, event: Event) {
+        let effects = self.core.step(self.now, event);
+        for effect in effects {
+            self.check(effect);
+        }
+        let memory: u64 = self.tenders.values().map(|t| t.2).sum();
+        assert!(self.tenders.len() <= PARALLEL, "runs are bounded");
+        assert!(memory <= MEMORY, "their memory is bounded");
+        if self.broker_dies {
+            self.lose_broker();
+        }
+    }
+
+    fn check(&mut self, effect: Effect) {
+        match effect {
+            Effect::Persist { id, change } => {
+                let stored = self.stored(&id);
+                assert_ne!(*stored, Stored::Final, "{id} had ended");
+                *stored = match change {
+                    Change::Running { attempts, .. } => Stored::Running(attempts),
+                    Change::Queued { attempts } => Stored::Queued(attempts),
+                };
+            }
+            Effect::Commit(commit) => {
+                let id = &commit.result.id;
+                let parts = commit.result.breakdown;
+                let finished = commit.result.finished.unwrap();
+                let total = (finished.0 - commit.result.accepted.0) as u64 / 1000;
+                let sum = parts.queue_us
+                    + parts.boot_us
+                    + parts.retrieve_us
+                    + parts.transfer_us
+                    + parts.compute_us;
+                assert_eq!(sum, total, "the breakdown adds up");
+                assert_eq!(
+                    commit.result.failure.is_none(),
+                    commit.result.state == fades_task::result::TaskState::Done
+                );
+                let stored = self.stored(id);
+                assert_ne!(*stored, Stored::Final, "{id} ended twice");
+                *stored = Stored::Final;
+            }
+            Effect::StartTender { run, id, isolation } => {
+                assert!(
+                    matches!(self.stored(&id), Stored::Running(_)),
+                    "{id} was started before that was stored"
+                );
+                assert!(self.broker, "{id} was started without a broker");
+                let task = self.tasks.iter().find(|t| t.0.mtw.task.id == id).unwrap();
+                let memory = task.0.memory();
+                assert!(
+                    self.tenders
+                        .insert(run, (id, isolation, memory, false))
+                        .is_none()
+                );
+            }
+            Effect::KillTender { run } => {
+                assert!(self.tenders.contains_key(&run), "{run:?} is gone");
+            }
+            Effect::Retrieve { run } => {
+                assert!(self.tenders.contains_key(&run) && self.retrievals.insert(run));
+            }
+            Effect::CancelRetrieve { run } => {
+                assert!(self.retrievals.contains(&run), "{run:?} fetches nothing");
+            }
+            Effect::SetTimer { at, timer } => {
+                self.timers_set += 1;
+                self.timers.insert((at, self.timers_set), timer);
+            }
+            Effect::StartBroker => assert!(!self.broker),
+            Effect::PingBroker => assert!(self.broker),
+            Effect::KillBroker => self.broker_dies = true,
+        }
+    }
+
+    fn lose_broker(&mut self) {
+        self.broker = false;
+        self.broker_dies = false;
+        self.retrievals.clear();
+        let reason = "killed".to_owned();
+        self.step(Event::BrokerLost { reason });
+    }
+
+    fn act(&mut self, op: Op) {
+        self.now.tick = self.now.tick.after(Duration(1_000_000));
+        self.now.time = self.now.time.after(Duration(1_000_000));
+        match op {
+            Op::Accept { memory, hasty } => self.accept(memory, hasty),
+            Op::Cancel(pick) if !self.tasks.is_empty() => {
+                let id = self.tasks[pick % self.tasks.len()].0.mtw.task.id.clone();
+                let by = "somebody".to_owned();
+                self.step(Event::Cancel { id, by });
+            }
+            Op::Tender(pick, word) if !self.tenders.is_empty() => {
+                let nth = pick % self.tenders.len();
+                let run = *self.tenders.keys().nth(nth).unwrap();
+                self.say(run, word);
+            }
+            Op::Retrieved(pick, fails) if !self.retrievals.is_empty() => {
+                let nth = pick % self.retrievals.len();
+                let run = *self.retrievals.iter().nth(nth).unwrap();
+                self.retrieved(run, fails);
+            }
+            Op::BrokerUp if !self.broker => {
+                // Only one that is being started can come up.
+                self.fire(|t| *t == Timer::BrokerRestart);
+                self.broker = true;
+                self.step(Event::BrokerUp);
+            }
+            Op::BrokerLost if self.broker => self.lose_broker(),
+            Op::Timer => self.fire(|_| true),
+            Op::Restart => self.restart(),
+            _ => {}
+        }
+    }
+
+    fn accept(&mut self, memory: u64, hasty: bool) {
+        let seq = self.tasks.len() as i64 + 1;
+        let id = format!("t{seq}");
+        let mtw = mtw_with(&id, |t| {
+            t["function"]["limits"]["memory"] = format!("{memory}MiB").into();
+            if hasty {
+                t["task"]["finish-within"] = "20ms".into();
+            }
+        });
+        let task = Task {
+            seq,
+            mtw: Arc::new(mtw),
+            accepted: self.now.time,
+            attempts: 0,
+            isolations: vec![Isolation::Microvm, Isolation::Process],
+        };
+        self.tasks.push((task.clone(), Stored::Queued(0)));
+        self.step(Event::Accepted(task));
+    }
+
+    fn say(&mut self, run: RunId, word: Word) {
+        let (_, isolation, _, silent) = self.tenders.get_mut(&run).unwrap();
+        let isolation = *isolation;
+        let ends = |exit| TenderEvent::Ended {
+            ended: Box::new(ended(exit, isolation, 1)),
+            blob: vec![1],
+        };
+        let text = || "why".to_owned();
+        let event = match word {
+            Word::Gone => {
+                self.tenders.remove(&run);
+                TenderEvent::Gone { reason: text() }
+            }
+            _ if *silent => return,
+            Word::Ready => TenderEvent::Ready { isolation },
+            last => {
+                *silent = true;
+                match last {
+                    Word::Done => ends(Exit::Done),
+                    Word::Panicked => ends(Exit::Panicked { message: text() }),
+                    Word::Killed => ends(Exit::Killed { reason: text() }),
+                    Word::NoIsolation => {
+                        TenderEvent::Refused(Refused::Isolation { reason: text() })
+                    }
+                    _ => TenderEvent::Refused(Refused::Image { reason: text() }),
+                }
+            }
+        };
+        self.step(Event::Tender { run, event });
+    }
+
+    fn retrieved(&mut self, run: RunId, fails: bool) {
+        self.retrievals.remove(&run);
+        let failure = fails.then(super::no_room);
+        self.step(Event::RetrieveEnded {
+            run,
+            coverage: vec![Coverage::new(name("pm"))],
+            failure,
+        });
+    }
+
+    /// The next timer of a kind, at its time.
+    fn fire(&mut self, which: impl Fn(&Timer) -> bool) {
+        let next = self.timers.iter().find(|(_, t)| which(t));
+        let Some(key) = next.map(|(key, _)| *key) else {
+            return;
+        };
+        let timer = self.timers.remove(&key).unwrap();
+        if key.0 > self.now.tick {
+            let ahead = Duration((key.0.0 - self.now.tick.0) as u64);
+            self.now.tick = self.now.tick.after(ahead);
+            self.now.time = self.now.time.after(ahead);
+        }
+        self.step(Event::Timer(timer));
+    }
+
+    /// The node dies and comes back: only what was stored is left.
+    fn restart(&mut self) {
+        self.core = World::core();
+        self.tenders.clear();
+        self.retrievals.clear();
+        self.timers.clear();
+        self.broker = false;
+        self.broker_dies = false;
+        self.step(Event::Start);
+        let open: Vec<Task> = self
+            .tasks
+            .iter()
+            .filter_map(|(task, stored)| match stored {
+                Stored::Queued(attempts) | Stored::Running(attempts) => Some(Task {
+                    attempts: *attempts,
+                    ..task.clone()
+                }),
+                Stored::Final => None,
+            })
+            .collect();
+        for task in open {
+            self.step(Event::Accepted(task));
+        }
+    }
+
+    /// Everything works from now on.
+    fn finish(&mut self) {
+        for _ in 0..2000 {
+            if !self.broker {
+                self.act(Op::BrokerUp);
+            }
+            let runs: Vec<RunId> = self.tenders.keys().copied().collect();
+            for run in runs {
+                self.say(run, Word::Done);
+                self.say(run, Word::Gone);
+            }
+            let retrievals: Vec<RunId> = self.retrievals.iter().copied().collect();
+            for run in retrievals {
+                self.retrieved(run, false);
+            }
+            if self.tasks.iter().all(|t| t.1 == Stored::Final) && self.core.running() == 0 {
+                return;
+            }
+            self.fire(|t| !matches!(t, Timer::BrokerPing(_) | Timer::BrokerReady(_)));
+        }
+        panic!("some tasks never end: {:?}", self.tasks);
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_every_accepted_task_ends_exactly_once(
+        ops in prop::collection::vec(op(), 1..120)
+    ) {
+        let mut world = World::new();
+        for op in ops {
+            world.act(op);
+        }
+        world.finish();
+    }
+}

@@ -1,0 +1,89 @@
+//! A small HTTP client over a Unix socket or TCP.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// Everything that is waited for arrives within this time.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) kind: String,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(crate) fn json<T: DeserializeOwned>(&self) -> T {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&self.body)))
+    }
+
+    /// Asserts a problem with this status whose detail has these words.
+    #[track_caller]
+    pub(crate) fn refuses(&self, status: u16, words: &str) {
+        let body: Value = self.json();
+        let detail = body["detail"].as_str().unwrap_or_default();
+        assert_eq!(self.status, status, "{body}");
+        assert_eq!(self.kind, "application/problem+json");
+        assert_eq!(body["status"], status);
+        assert!(detail.contains(words), "{detail:?} lacks {words:?}");
+    }
+}
+
+fn exchange(mut stream: impl Read + Write, head: &str, body: &[u8]) -> std::io::Result<Answer> {
+    stream.write_all(head.as_bytes())?;
+    // A node may refuse before it has read everything.
+    let _ = stream.write_all(body);
+    let mut bytes = Vec::new();
+    let read = stream.read_to_end(&mut bytes);
+    let end = bytes.windows(4).position(|w| w == b"\r\n\r\n");
+    let Some(end) = end else {
+        return Err(read
+            .err()
+            .unwrap_or(std::io::ErrorKind::UnexpectedEof.into()));
+    };
+    let head = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
+    let status = head.split(' ').nth(1).and_then(|s| s.parse().ok());
+    let kind = head.lines().find_map(|l| l.strip_prefix("content-type: "));
+    Ok(Answer {
+        status: status.unwrap_or(0),
+        kind: kind.unwrap_or_default().to_owned(),
+        body: bytes[end + 4..].to_vec(),
+    })
+}
+
+fn head(method: &str, path: &str, authorization: Option<&str>, length: usize) -> String {
+    let authorization = authorization.map_or(String::new(), |a| format!("Authorization: {a}\r\n"));
+    format!(
+        "{method} {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n{authorization}Content-Length: {length}\r\n\r\n"
+    )
+}
+
+pub(crate) fn over_socket(
+    socket: &Path,
+    (method, path): (&str, &str),
+    authorization: Option<&str>,
+    body: &[u8],
+) -> std::io::Result<Answer> {
+    let stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    exchange(stream, &head(method, path, authorization, body.len()), body)
+}
+
+pub(crate) fn over_tcp(
+    address: SocketAddr,
+    (method, path): (&str, &str),
+    authorization: Option<&str>,
+    body: &[u8],
+) -> std::io::Result<Answer> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    exchange(stream, &head(method, path, authorization, body.len()), body)
+}

@@ -1,0 +1,220 @@
+//! What becomes of a task that is taken.
+
+use fades_orc::api::types::{LogLine, Logs, TaskDetail, TaskList, TaskState};
+use fades_task::exit::Exit;
+use fades_task::limits::Isolation;
+use fades_task::result::{Failure, RetrievalFailure};
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::site::{IMAGE, Site, task};
+
+#[test]
+fn a_signed_task_is_answered_with_coverage_and_a_breakdown_that_adds_up() {
+    let site = Site::new();
+    let node = site.start();
+    node.takes(&task("t1", |_| ()));
+    let result = node.result("t1");
+    assert_eq!(result.state, TaskState::Done, "{result:?}");
+    let answer = json!({ "zone": "Europe/London", "image": IMAGE.len() });
+    assert_eq!(result.answer, Some(answer));
+    assert_eq!(result.isolation, Some(Isolation::Process));
+    assert_eq!(result.coverage[0].name.as_str(), "pm");
+    assert_eq!((result.attempts, result.answer_bytes > 0), (1, true));
+    let parts = result.breakdown;
+    let sum =
+        parts.queue_us + parts.retrieve_us + parts.boot_us + parts.transfer_us + parts.compute_us;
+    let total = (result.finished.unwrap().0 - result.accepted.0) / 1000;
+    assert!(sum.abs_diff(total as u64) < 20_000, "{sum} of {total} us");
+}
+
+#[test]
+fn the_same_task_again_is_the_same_task_and_runs_once() {
+    let site = Site::new();
+    let node = site.start();
+    let once = task("t1", |_| ());
+    node.takes(&once);
+    let first = node.result("t1");
+    assert_eq!(node.submit(&once).status, 200);
+    assert_eq!(node.result("t1"), first);
+    let other = task("t1", |t| t["task"]["name"] = "other".into());
+    node.submit(&other).refuses(409, "choose a new id");
+    let list: TaskList = node.get("/v1/tasks").json();
+    assert_eq!(list.tasks.len(), 1);
+}
+
+#[test]
+fn tasks_are_listed_and_shown() {
+    let site = Site::new();
+    let node = site.start();
+    for id in ["a", "b", "c"] {
+        node.takes(&task(id, |_| ()));
+        node.result(id);
+    }
+    let page: TaskList = node.get("/v1/tasks?limit=2&state=done").json();
+    let ids: Vec<_> = page.tasks.iter().map(|t| t.id.as_str()).collect();
+    assert_eq!(ids, ["c", "b"]);
+    let rest: TaskList = node
+        .get(&format!("/v1/tasks?after={}", page.next.unwrap()))
+        .json();
+    assert_eq!((rest.tasks.len(), rest.next), (1, None));
+    let none: TaskList = node.get("/v1/tasks?service=noise").json();
+    assert!(none.tasks.is_empty());
+    let detail: TaskDetail = node.get("/v1/tasks/b").json();
+    assert_eq!(detail.task.task.id.as_str(), "b");
+    assert_eq!(detail.summary.signer.as_str(), "city");
+}
+
+#[test]
+fn readings_that_a_function_answers_with_are_given_as_bytes() {
+    let site = Site::new();
+    let node = site.start();
+    node.takes(&task("t1", |t| {
+        t["function"]["params"] = json!({ "act": "readings" });
+    }));
+    assert_eq!(node.result("t1").readings_bytes, 4);
+    let readings = node.get("/v1/tasks/t1/readings");
+    assert_eq!(
+        (readings.status, readings.body.as_slice()),
+        (200, &b"rows"[..])
+    );
+    assert_eq!(readings.kind, "application/octet-stream");
+    node.takes(&task("t2", |_| ()));
+    node.result("t2");
+    node.get("/v1/tasks/t2/readings")
+        .refuses(404, "no readings");
+}
+
+#[test]
+fn a_log_is_read_while_the_function_runs_and_cut_at_its_limit() {
+    let site = Site::new();
+    let mut node = site.start();
+    node.takes(&task("t1", |t| {
+        t["function"]["params"] = json!({ "act": "hang", "lines": 1000 });
+        t["function"]["limits"]["log"] = "70B".into();
+    }));
+    let mut logs = Logs::default();
+    node.wait_until("the log is full", |node| {
+        logs = node.get("/v1/tasks/t1/logs").json();
+        logs.cut > 0
+    });
+    let line = |n| LogLine {
+        level: 3,
+        text: format!("line {n}"),
+    };
+    assert_eq!(logs.lines, (0..10).map(line).collect::<Vec<_>>());
+    node.post("/v1/tasks/t1/cancel", b"");
+    let logs: Logs = node.get("/v1/tasks/t1/logs").json();
+    assert_eq!(logs.lines.len(), 10);
+}
+
+#[test]
+fn queued_and_running_tasks_are_cancelled() {
+    let site = Site::new().with("parallel", json!(1));
+    let mut node = site.start();
+    node.takes(&task("running", |t| {
+        t["function"]["params"] = json!({ "act": "hang" });
+    }));
+    node.takes(&task("queued", |_| ()));
+    let pid = node.wait_for_tender("running");
+    for id in ["queued", "running", "running"] {
+        let answer = node.post(&format!("/v1/tasks/{id}/cancel"), b"");
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert_eq!(node.result(id).state, TaskState::Cancelled);
+    }
+    node.wait_until("the tender is gone", |_| {
+        !std::path::Path::new(&format!("/proc/{pid}")).exists()
+    });
+    node.takes(&task("next", |_| ()));
+    assert_eq!(node.result("next").state, TaskState::Done);
+    node.post("/v1/tasks/next/cancel", b"")
+        .refuses(409, "done already");
+    node.post("/v1/tasks/none/cancel", b"")
+        .refuses(404, "no task none");
+}
+
+#[test]
+fn each_way_to_fail_is_told_apart() {
+    let site = Site::new();
+    let node = site.start();
+    let acting =
+        |id: &str, act: &str| task(id, |t| t["function"]["params"] = json!({ "act": act }));
+    let from = |id: &str, source: &str| task(id, |t| t["retrieve"][0]["source"] = source.into());
+    node.takes(&acting("panic", "panic"));
+    node.takes(&acting("refuse", "refuse"));
+    node.takes(&acting("swap", "swap"));
+    node.takes(&acting("vanish", "vanish"));
+    node.takes(&from("broken", "broken"));
+    let failure = |id: &str| {
+        let result = node.result(id);
+        assert_eq!(result.state, TaskState::Failed);
+        result.failure.unwrap()
+    };
+    assert!(matches!(
+        failure("panic"),
+        Failure::Function {
+            exit: Exit::Panicked { .. }
+        }
+    ));
+    assert!(matches!(failure("refuse"), Failure::Image { .. }));
+    assert!(matches!(failure("swap"), Failure::Isolation { .. }));
+    assert!(matches!(
+        failure("broken"),
+        Failure::Retrieval(RetrievalFailure::Selector { .. })
+    ));
+    assert!(
+        matches!(failure("vanish"), Failure::Attempts { attempts: 5, last } if last.contains("exit status: 3"))
+    );
+}
+
+#[test]
+fn a_task_that_is_not_done_in_time_fails() {
+    let site = Site::new();
+    let node = site.start();
+    node.takes(&task("t1", |t| {
+        t["task"]["finish-within"] = "50ms".into();
+        t["function"]["params"] = json!({ "act": "hang" });
+    }));
+    assert_eq!(node.result("t1").failure, Some(Failure::TooLate));
+}
+
+#[test]
+fn an_image_that_was_changed_on_the_disk_is_not_run() {
+    let site = Site::new();
+    let node = site.start();
+    let mut image = std::fs::read(site.image()).unwrap();
+    image[7] ^= 1;
+    std::fs::write(site.image(), image).unwrap();
+    node.takes(&task("t1", |_| ()));
+    let failure = node.result("t1").failure.unwrap();
+    assert!(
+        matches!(&failure, Failure::Image { reason } if reason.contains("fades publish")),
+        "{failure}"
+    );
+    node.publish();
+    node.takes(&task("t2", |_| ()));
+    assert_eq!(node.result("t2").state, TaskState::Done);
+}
+
+#[test]
+fn a_node_that_is_asked_to_end_queues_what_runs_and_takes_it_up_again() {
+    let site = Site::new();
+    let mut node = site.start();
+    node.takes(&task("t1", |t| t["retrieve"][0]["source"] = "slow".into()));
+    let tender = node.wait_for_tender("t1");
+    let broker = node.info().broker.pid.unwrap();
+    node.stop();
+    for pid in [tender, broker] {
+        assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
+    }
+    assert!(!site.path("api.sock").exists());
+    let mut node = site.start_bare();
+    node.wait_for_tender("t1");
+    let list: TaskList = node.get("/v1/tasks?state=running").json();
+    assert_eq!(
+        list.tasks[0].attempts, 1,
+        "the first attempt does not count"
+    );
+    node.signal(Signal::INT);
+    assert!(node.process.wait().unwrap().success());
+}

@@ -1,0 +1,10 @@
+//! A node with stand-ins for tender and broker, from outside: over its API,
+//! its files and its processes.
+
+mod client;
+mod deaths;
+mod life;
+mod places;
+mod questions;
+mod refusals;
+mod site;
