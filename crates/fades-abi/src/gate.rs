@@ -32,8 +32,10 @@ pub mod op {
     /// `(address, length)`: a panic, with its message and source location.
     /// Does not return.
     pub const PANIC: u32 = 7;
-    /// `(size, alignment)`: an allocation that the heap could not serve. Does
-    /// not return.
+    /// `(size, alignment, address, length)`: an allocation that the heap could
+    /// not serve, and where a list of 8-byte code addresses lies from which it
+    /// was made, innermost first; a hint for people, length 0 when there is
+    /// none. Does not return.
     pub const OUT_OF_MEMORY: u32 = 8;
     /// `(bytes needed)`: the answer does not fit the output window. Does not
     /// return.

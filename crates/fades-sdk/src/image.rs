@@ -1,6 +1,7 @@
 //! What makes a program out of a function: entry, gate, heap, panic handler
 //! and the memory functions that a compiler expects. Not there in tests.
 
+mod callers;
 mod entry;
 mod gate;
 mod heap;

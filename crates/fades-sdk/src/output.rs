@@ -1,6 +1,7 @@
 //! The answer of a function: values by name, and readings.
 
 use alloc::borrow::Cow;
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -12,22 +13,21 @@ use crate::function::Abort;
 use crate::value::{Map, Value};
 
 /// Collects an answer until the event that asks for it has been served.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Output {
     values: Map,
-    readings: Option<Readings>,
+    readings: Option<Box<dyn Readings>>,
 }
 
-/// Series of an answer, with what writes them: only a function that answers
-/// with readings brings that code into its image.
-#[derive(Debug)]
-struct Readings {
-    series: Vec<AnsweredSeries>,
-    write: WriteReadings,
-}
+/// Series of an answer. Behind a pointer, because only a function that answers
+/// with readings shall have what writes and drops them in its image.
+trait Readings {
+    /// Appends a series.
+    fn push(&mut self, series: AnsweredSeries);
 
-/// Writes series behind so many bytes of values.
-type WriteReadings = fn(&[AnsweredSeries], &mut [u8], usize) -> Result<Written, Full>;
+    /// Writes all behind `values` bytes of values.
+    fn write(&self, window: &mut [u8], values: usize) -> Result<Written, Full>;
+}
 
 /// What names a series of readings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -107,11 +107,9 @@ impl Output {
                 "a reading of {kind} of {device} is not a finite number"
             )));
         }
-        let readings = self.readings.get_or_insert(Readings {
-            series: Vec::new(),
-            write: write_readings,
-        });
-        readings.series.push(AnsweredSeries {
+        let none = || -> Box<dyn Readings> { Box::new(Vec::new()) };
+        let readings = self.readings.get_or_insert_with(none);
+        readings.push(AnsweredSeries {
             device: device.into(),
             kind: kind.into(),
             unit: name.unit.into(),
@@ -134,9 +132,9 @@ impl Output {
         let values = cbor::encode_map(&answer.values, window);
         match answer.readings {
             None => values.map(Written::values),
-            Some(Readings { series, write }) => {
+            Some(readings) => {
                 let length = values.unwrap_or_else(|full| full.needed);
-                write(&series, window, length)
+                readings.write(window, length)
             }
         }
     }
@@ -152,34 +150,35 @@ impl Written {
     }
 }
 
-/// Writes `series` behind `values` bytes of values.
-fn write_readings(
-    series: &[AnsweredSeries],
-    window: &mut [u8],
-    values: usize,
-) -> Result<Written, Full> {
-    let numbered = (0_u32..).zip(series);
-    let specs: Vec<_> = numbered.map(|(id, series)| series.spec(id)).collect();
-    let start = values.next_multiple_of(COLUMN_ALIGN);
-    let length = batch::encoded_length(&specs, false);
-    let needed = start + length;
-    let room = window.get_mut(start..needed).ok_or(Full { needed })?;
-    // An earlier answer may have left bytes here, and a draft wants zeros.
-    room.fill(0);
-    let draft =
-        Draft::new(room, 0, 0, order::SERIES, &specs, false).map_err(|_| Full { needed })?;
-    let mut row = 0;
-    for series in series {
-        let rows = row..row + series.time.len();
-        row = rows.end;
-        draft.time[rows.clone()].copy_from_slice(&series.time);
-        draft.value[rows].copy_from_slice(&series.value);
+impl Readings for Vec<AnsweredSeries> {
+    fn push(&mut self, series: AnsweredSeries) {
+        Self::push(self, series);
     }
-    Ok(Written {
-        values,
-        readings: start,
-        readings_length: length,
-    })
+
+    fn write(&self, window: &mut [u8], values: usize) -> Result<Written, Full> {
+        let numbered = (0_u32..).zip(self);
+        let specs: Vec<_> = numbered.map(|(id, series)| series.spec(id)).collect();
+        let start = values.next_multiple_of(COLUMN_ALIGN);
+        let length = batch::encoded_length(&specs, false);
+        let needed = start + length;
+        let room = window.get_mut(start..needed).ok_or(Full { needed })?;
+        // An earlier answer may have left bytes here, and a draft wants zeros.
+        room.fill(0);
+        let draft =
+            Draft::new(room, 0, 0, order::SERIES, &specs, false).map_err(|_| Full { needed })?;
+        let mut row = 0;
+        for series in self {
+            let rows = row..row + series.time.len();
+            row = rows.end;
+            draft.time[rows.clone()].copy_from_slice(&series.time);
+            draft.value[rows].copy_from_slice(&series.value);
+        }
+        Ok(Written {
+            values,
+            readings: start,
+            readings_length: length,
+        })
+    }
 }
 
 impl AnsweredSeries {

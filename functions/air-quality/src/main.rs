@@ -87,7 +87,7 @@ impl Function for AirQuality {
     }
 
     fn finish(&mut self, output: &mut Output) -> Result<(), Abort> {
-        self.places.sort_by(|a, b| a.location.cmp(&b.location));
+        self.places.sort_unstable_by(|a, b| a.location.cmp(&b.location));
         for place in &self.places {
             let days = place
                 .hours

@@ -71,7 +71,7 @@ impl Function for Downsample {
     }
 
     fn finish(&mut self, output: &mut Output) -> Result<(), Abort> {
-        self.series.sort_by(|a, b| a.name.cmp(&b.name));
+        self.series.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         let mut stretches = 0;
         for series in self.series.drain(..) {
             stretches += series.stretches.len();

@@ -10,7 +10,7 @@ use fades_abi::ABI_MAJOR;
 use fades_abi::boot::{BOOT_MAGIC, BootInfo, Region};
 use fades_abi::gate::Event;
 
-use super::{gate, heap, panic};
+use super::{callers, gate, heap, panic};
 use crate::function::Function;
 use crate::output::Written;
 use crate::params::Params;
@@ -33,6 +33,7 @@ pub unsafe extern "sysv64" fn run<F: Function>(boot: *const BootInfo) -> ! {
     unsafe { gate::install(&boot) };
     // SAFETY: the contract says that the heap is zeroed and nobody else's.
     unsafe { heap::install(boot.heap) };
+    callers::install(boot.stack);
     reduce::set_level(boot.simd);
     match live::<F>(&boot) {
         Ok(()) => gate::done(),

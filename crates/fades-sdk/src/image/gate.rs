@@ -94,8 +94,10 @@ pub(super) fn panic(why: &str) -> ! {
     leave(op::PANIC, &[address, length, 0, 0])
 }
 
-pub(super) fn out_of_memory(size: usize, align: usize) -> ! {
-    leave(op::OUT_OF_MEMORY, &[size as u64, align as u64, 0, 0])
+pub(super) fn out_of_memory(size: usize, align: usize, callers: &[usize]) -> ! {
+    let (address, length) = (callers.as_ptr().expose_provenance(), size_of_val(callers));
+    let args = [size, align, address, length].map(|n| n as u64);
+    leave(op::OUT_OF_MEMORY, &args)
 }
 
 pub(super) fn output_full(needed: usize) -> ! {

@@ -12,7 +12,7 @@ use fades_abi::boot::Region;
 use talc::TalcCell;
 use talc::source::Manual;
 
-use super::gate;
+use super::{callers, gate};
 
 /// The heap. An allocation that it cannot serve ends the function here, with
 /// its size, so that a failure never has to find its way through the callers.
@@ -81,7 +81,7 @@ unsafe impl GlobalAlloc for Heap {
         // SAFETY: the layout is the caller's.
         let memory = unsafe { self.talc.alloc(layout) };
         if memory.is_null() {
-            gate::out_of_memory(layout.size(), layout.align());
+            callers::out_of_memory(layout.size(), layout.align());
         }
         self.grew(layout.size());
         memory
@@ -99,7 +99,7 @@ unsafe impl GlobalAlloc for Heap {
         // SAFETY: memory, layout and size are the caller's.
         let moved = unsafe { self.talc.realloc(memory, layout, size) };
         if moved.is_null() {
-            gate::out_of_memory(size, layout.align());
+            callers::out_of_memory(size, layout.align());
         }
         self.shrank(layout.size());
         self.grew(size);
