@@ -1,7 +1,7 @@
 //! The HTTP API under `/v1`.
 //!
 //! The only part of this crate that is asynchronous. A handler checks who asks
-//! ([`auth`]), reads and writes the store on a thread that may block, and sends
+//! (`auth`), reads and writes the store on a thread that may block, and sends
 //! the driver what concerns it; it decides nothing about running tasks.
 
 pub(crate) mod auth;

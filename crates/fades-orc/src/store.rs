@@ -346,6 +346,14 @@ impl Store {
         rows::list(&self.connection(), filter).map_err(|e| self.sql("listing tasks", e))
     }
 
+    /// How many tasks wait for their turn.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn queued(&self) -> Result<u64, StoreError> {
+        rows::queued(&self.connection()).map_err(|e| self.sql("counting the queue", e))
+    }
+
     /// How many tasks there are in each state.
     ///
     /// # Errors

@@ -22,8 +22,11 @@ use super::problem::{BUSY, FAILED, UNSIGNED};
 use super::server::Api;
 use super::types::Problem;
 
-/// Most nonces that are remembered; they are forgotten within minutes.
-const NONCES_MAX: usize = 100_000;
+/// Most nonces that are remembered.
+const NONCES_MAX: usize = 10_000;
+
+/// From so many on, those of requests that have expired are forgotten.
+const NONCES_FEW: usize = 1_000;
 
 /// The other end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +63,7 @@ impl Nonces {
             let detail = "this signed request was served already: sign each request for itself";
             return Err(Problem::new(UNSIGNED, detail));
         }
-        if seen.len() >= NONCES_MAX {
+        if seen.len() >= NONCES_FEW {
             seen.retain(|_, expires| *expires > now);
         }
         if seen.len() >= NONCES_MAX {

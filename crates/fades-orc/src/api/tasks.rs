@@ -52,7 +52,7 @@ fn accept(api: &Api, bytes: &[u8]) -> Result<Acceptance, Problem> {
             Ok::<_, Problem>(api.store.function(digest)?)
         })?;
     let known = api.store.summary(&task.mtw().task.id)?.is_some();
-    if !known && api.store.counts()?.queued >= QUEUE_MAX {
+    if !known && api.store.queued()? >= QUEUE_MAX {
         return Err(Refusal::QueueFull.into());
     }
     let accepted = api.store.accept(&task, &envelope.to_json(), now)?;

@@ -284,6 +284,12 @@ pub(super) fn list(connection: &Connection, filter: &Filter) -> rusqlite::Result
     Ok(TaskList { tasks, next })
 }
 
+pub(super) fn queued(connection: &Connection) -> rusqlite::Result<u64> {
+    let sql = "SELECT count(*) FROM tasks WHERE state = 'queued'";
+    let count: i64 = connection.query_row(sql, [], |row| row.get(0))?;
+    Ok(count.unsigned_abs())
+}
+
 pub(super) fn counts(connection: &Connection) -> rusqlite::Result<TaskCounts> {
     let mut counts = TaskCounts::default();
     let mut statement = connection.prepare("SELECT state, count(*) FROM tasks GROUP BY state")?;

@@ -61,6 +61,33 @@ fn a_tender_that_is_killed_is_replaced() {
     node.post("/v1/tasks/t1/cancel", b"");
 }
 
+#[test]
+fn a_node_that_is_killed_takes_its_processes_along_and_the_next_one_takes_up_the_task() {
+    let site = Site::new();
+    let mut node = site.start();
+    node.takes(&task("t1", |t| t["retrieve"][0]["source"] = "slow".into()));
+    let tender = node.wait_for_tender("t1");
+    let broker = node.info().broker.pid.unwrap();
+    node.process.kill().unwrap();
+    node.process.wait().unwrap();
+    for pid in [tender, broker] {
+        node.wait_until("its processes are gone", |_| has_ended(pid));
+    }
+    drop(node);
+    let mut node = site.start_bare();
+    node.wait_until("the task runs again", |node| {
+        let list: TaskList = node.get("/v1/tasks?state=running").json();
+        list.tasks.first().is_some_and(|t| t.attempts == 2)
+    });
+    node.post("/v1/tasks/t1/cancel", b"");
+}
+
+/// A process without a parent that waits stays behind as a zombie.
+fn has_ended(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.map_or(true, |s| s.contains(") Z "))
+}
+
 /// A small generator, so that a failure can be repeated.
 struct Dice(u64);
 

@@ -1,9 +1,12 @@
 //! Folders, sockets, keys and disks that a node cannot use.
 
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
+use fades_orc::api::types::TaskState;
 use serde_json::json;
 
+use crate::client::over_socket;
 use crate::site::{Site, header, task};
 
 #[test]
@@ -131,7 +134,6 @@ fn a_full_disk_refuses_tasks_and_loses_none() {
     let _unmount = Unmount(&state);
     let mut node = site.start();
     node.takes(&task("blocked", |t| {
-        t["function"]["params"] = json!({ "act": "answer" });
         t["retrieve"][0]["source"] = "slow".into();
     }));
     node.wait_for_tender("blocked");
@@ -151,14 +153,67 @@ fn a_full_disk_refuses_tasks_and_loses_none() {
     let (id, answer) = refused.expect("the disk is full some time");
     answer.refuses(507, "no room left");
     node.get(&format!("/v1/tasks/{id}")).refuses(404, "no task");
+    // Now not even a state fits. What cannot be stored is tried again, and
+    // nothing that builds on it happens before.
+    let filled = std::fs::write(state.join("ballast"), vec![0; 1 << 20]);
+    assert!(filled.is_err());
+    std::thread::scope(|scope| {
+        let socket = site.path("api.sock");
+        let cancel = scope.spawn(move || {
+            let asked = ("POST", "/v1/tasks/blocked/cancel");
+            over_socket(&socket, asked, None, b"").unwrap()
+        });
+        node.wait_until("the store is known to fail", |node| {
+            node.info().store_error.is_some()
+        });
+        assert!(
+            !node.info().tenders.is_empty(),
+            "nothing is killed before that is stored"
+        );
+        grow(&state);
+        let answer = cancel.join().unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
+    });
+    node.wait_until("the store works again", |node| {
+        node.info().store_error.is_none()
+    });
+    assert_eq!(node.result("blocked").state, TaskState::Cancelled);
     node.process.kill().unwrap();
     node.process.wait().unwrap();
     drop(node);
-    grow(&state);
     let node = site.start_bare();
     for id in taken {
         assert_eq!(node.get(&format!("/v1/tasks/{id}")).status, 200);
     }
+}
+
+#[test]
+fn another_user_of_the_socket_is_not_the_operator() {
+    let nobody = rustix::process::Uid::from_raw(65_534);
+    if !rustix::process::geteuid().is_root() {
+        skipped(
+            "another_user_of_the_socket_is_not_the_operator: only root can become another user",
+        );
+        return;
+    }
+    let site = Site::new();
+    let node = site.start();
+    for (name, mode) in [("", 0o711), ("api.sock", 0o666)] {
+        let mode = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(site.path(name), mode).unwrap();
+    }
+    let ask = |asked: (&'static str, &'static str)| {
+        let socket = site.path("api.sock");
+        let other = std::thread::spawn(move || {
+            // Of this thread alone: the connection carries its user.
+            rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
+            over_socket(&socket, asked, None, b"").unwrap()
+        });
+        other.join().unwrap()
+    };
+    ask(("GET", "/v1/tasks")).refuses(401, "sign the request");
+    ask(("POST", "/v1/tasks/t1/cancel")).refuses(401, "sign the request");
+    assert_eq!(node.get("/v1/tasks").status, 200);
 }
 
 #[expect(
