@@ -1,0 +1,16 @@
+//! The command as people and programs use it: the real programs, real sockets,
+//! real images.
+//!
+//! `fades-tender` lies beside `fades` once the workspace is built; the images
+//! are in the folder that `FADES_IMAGES` names, real data in the one that
+//! `FADES_TEST_DATA` names. `cargo xtask test` sees to all of it.
+
+mod command;
+mod configuration;
+mod data;
+mod help;
+mod lives;
+mod misdeeds;
+mod questions;
+mod refusals;
+mod stage;
