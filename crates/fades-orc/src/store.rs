@@ -8,12 +8,13 @@
 //! A task's final state and its result are written in one transaction, which
 //! refuses a second one.
 
+mod folder;
 pub mod images;
 mod rows;
 mod schema;
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -30,7 +31,6 @@ use crate::api::types::{FunctionInfo, Logs, TaskCounts, TaskDetail, TaskList, Ta
 use crate::core::{Change, Commit};
 
 const DATABASE: &str = "store.db";
-const LOCK: &str = "node.lock";
 
 /// Why the store cannot do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -178,8 +178,8 @@ impl Store {
     /// With the database somewhere else, and on another disk when `vfs` names
     /// one.
     fn open_on(folder: &Path, path: PathBuf, vfs: Option<&str>) -> Result<Self, StoreError> {
-        make_folder(folder)?;
-        let lock = lock(folder)?;
+        folder::make(folder)?;
+        let lock = folder::lock(folder)?;
         let images = Images::open(folder)?;
         let connection = schema::open(&path, vfs)?;
         images::sync_folder(folder)?;
@@ -457,55 +457,6 @@ impl Store {
     pub fn folder(&self) -> &Path {
         &self.folder
     }
-}
-
-fn make_folder(folder: &Path) -> Result<(), StoreError> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(|source| StoreError::File {
-            path: folder.to_owned(),
-            doing: "the node's folder cannot be made",
-            source,
-        })
-}
-
-/// Takes the folder for this process until the file is closed.
-fn lock(folder: &Path) -> Result<File, StoreError> {
-    let path = folder.join(LOCK);
-    let failed = |source| StoreError::File {
-        path: path.clone(),
-        doing: "the lock file cannot be opened",
-        source,
-    };
-    let mut file = File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(failed)?;
-    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            let mut pid = String::new();
-            let read = file.read_to_string(&mut pid);
-            let pid = read.ok().map(|_| pid.trim().to_owned());
-            return Err(StoreError::InUse {
-                folder: folder.to_owned(),
-                pid: pid
-                    .filter(|p| !p.is_empty())
-                    .unwrap_or("unknown".to_owned()),
-            });
-        }
-        Err(e) => return Err(failed(e.into())),
-    }
-    // Who holds the lock is for people; a full disk must not stop the node.
-    let _ = file.set_len(0);
-    let _ = file.write_all(format!("{}\n", std::process::id()).as_bytes());
-    Ok(file)
 }
 
 /// Name of a state in the database.

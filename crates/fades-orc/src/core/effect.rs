@@ -1,0 +1,99 @@
+//! What a core wants done.
+
+use fades_task::identity::Name;
+use fades_task::limits::Isolation;
+use fades_task::quantity::Size;
+use fades_task::result::TaskResult;
+use fades_task::time::Time;
+
+use super::event::{RunId, Tick, Timer};
+
+/// What shall be done. Effects are performed strictly in order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Store a state that is not final.
+    Persist {
+        /// The task.
+        id: Name,
+        /// Its state.
+        change: Change,
+    },
+    /// Store the one final state, and what belongs to it.
+    Commit(Box<Commit>),
+    /// Start a tender; its end comes as [`TenderEvent::Gone`] in any case.
+    StartTender {
+        /// The run.
+        run: RunId,
+        /// Its task.
+        id: Name,
+        /// The isolation to use.
+        isolation: Isolation,
+    },
+    /// Kill a tender; [`TenderEvent::Gone`] follows.
+    KillTender {
+        /// The run.
+        run: RunId,
+    },
+    /// Let the broker fetch for a run whose tender was just started.
+    Retrieve {
+        /// The run.
+        run: RunId,
+    },
+    /// Let the broker stop fetching.
+    CancelRetrieve {
+        /// The run.
+        run: RunId,
+    },
+    /// Be reminded.
+    SetTimer {
+        /// When.
+        at: Tick,
+        /// Of what.
+        timer: Timer,
+    },
+    /// Start the broker; [`Event::BrokerUp`] or [`Event::BrokerLost`] follow.
+    StartBroker,
+    /// Ask the broker whether it is there.
+    PingBroker,
+    /// Kill the broker; [`Event::BrokerLost`] follows.
+    KillBroker,
+}
+
+/// A state that is not final.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A run begins.
+    Running {
+        /// Which attempt this is, from 1.
+        attempts: u32,
+        /// When.
+        at: Time,
+    },
+    /// A run ended without an outcome.
+    Queued {
+        /// Attempts that count.
+        attempts: u32,
+    },
+}
+
+/// A final state, and what belongs to it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Commit {
+    /// The run, when there was one.
+    pub run: Option<RunId>,
+    /// The result.
+    pub result: TaskResult,
+    /// The answer as CBOR; empty without one.
+    pub answer: Vec<u8>,
+    /// Readings in batch layout; empty without any.
+    pub readings: Vec<u8>,
+}
+
+/// What may run at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Capacity {
+    /// Most runs.
+    pub parallel: usize,
+    /// Most memory of all functions together.
+    pub memory: Size,
+}

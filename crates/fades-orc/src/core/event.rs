@@ -1,0 +1,161 @@
+//! What happens to a core.
+
+use std::sync::Arc;
+
+use fades_task::coverage::Coverage;
+use fades_task::identity::Name;
+use fades_task::limits::Isolation;
+use fades_task::message::{Ended, Refused};
+use fades_task::mtw::Mtw;
+use fades_task::quantity::Duration;
+use fades_task::result::RetrievalFailure;
+use fades_task::time::Time;
+
+/// A point of a monotonic clock, nanoseconds; may be before the clock's start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tick(pub i64);
+
+impl Tick {
+    /// `self + d`.
+    #[must_use]
+    pub const fn after(self, d: Duration) -> Self {
+        Self(self.0.saturating_add_unsigned(d.0))
+    }
+
+    /// Microseconds from `earlier` to here; 0 when it is later.
+    #[must_use]
+    pub fn micros_since(self, earlier: Self) -> u64 {
+        u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0) / 1000
+    }
+}
+
+/// Both clocks at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// What people and tasks mean by time; may be set back.
+    pub time: Time,
+    /// What waiting is measured by.
+    pub tick: Tick,
+}
+
+/// Number of a run, unique in the life of a core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RunId(pub u64);
+
+/// A task as the core needs it.
+#[derive(Debug, Clone)]
+pub struct Task {
+    /// Its place in the order of acceptance.
+    pub seq: i64,
+    /// What was signed.
+    pub mtw: Arc<Mtw>,
+    /// When it was accepted.
+    pub accepted: Time,
+    /// How often it was started already.
+    pub attempts: u32,
+    /// Isolations that it accepts and this node has, strongest first.
+    pub isolations: Vec<Isolation>,
+}
+
+impl Task {
+    pub(super) fn id(&self) -> &Name {
+        &self.mtw.task.id
+    }
+
+    pub(super) fn memory(&self) -> u64 {
+        self.mtw.function.limits.memory.0
+    }
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Event {
+    /// The node is ready to begin.
+    Start,
+    /// A task was stored, just now or in an earlier life of the node.
+    Accepted(Task),
+    /// Somebody wants a task to end.
+    Cancel {
+        /// The task.
+        id: Name,
+        /// Who asks.
+        by: String,
+    },
+    /// A tender has something to say.
+    Tender {
+        /// Its run.
+        run: RunId,
+        /// What.
+        event: TenderEvent,
+    },
+    /// The broker is done with a run.
+    RetrieveEnded {
+        /// The run.
+        run: RunId,
+        /// One entry for each DTO, as far as it came.
+        coverage: Vec<Coverage>,
+        /// Why there is no more, when it failed.
+        failure: Option<RetrievalFailure>,
+    },
+    /// The broker is ready.
+    BrokerUp,
+    /// The broker answered a ping.
+    BrokerPong,
+    /// The broker is gone, or could not be started.
+    BrokerLost {
+        /// How it ended.
+        reason: String,
+    },
+    /// A timer that an effect set.
+    Timer(Timer),
+    /// End in an orderly way: what runs is queued again.
+    Shutdown,
+}
+
+/// What a tender has to say.
+#[derive(Debug)]
+pub enum TenderEvent {
+    /// The function asked for its first event.
+    Ready {
+        /// Isolation in use.
+        isolation: Isolation,
+    },
+    /// The function ended.
+    Ended {
+        /// How.
+        ended: Box<Ended>,
+        /// The answer as CBOR, then readings.
+        blob: Vec<u8>,
+    },
+    /// The image could not be run at all.
+    Refused(Refused),
+    /// The process is gone (or never was); always the last event of a run.
+    Gone {
+        /// How it ended.
+        reason: String,
+    },
+}
+
+/// Something to be reminded of. A timer that is no longer of interest comes to
+/// nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Timer {
+    /// A task's `finish-within` has passed.
+    TooLate(Name),
+    /// A task may be tried again.
+    Retry,
+    /// A run's function should have asked for data.
+    Start(RunId),
+    /// A run's tender should have ended its function.
+    Stuck(RunId),
+    /// A run's retrieval should have ended.
+    Retrieval(RunId),
+    /// A run's tender should have gone.
+    Leave(RunId),
+    /// The broker may be started again.
+    BrokerRestart,
+    /// The broker, as it was started the nth time, should have become ready.
+    BrokerReady(u32),
+    /// The broker, as it was started the nth time, is due for a ping.
+    BrokerPing(u32),
+}
