@@ -13,6 +13,7 @@ mod demo;
 mod documents;
 mod emulated;
 mod functions;
+mod measure;
 mod suite;
 mod system;
 mod tally;
@@ -28,6 +29,8 @@ Tasks of this workspace.
   cargo xtask test [--quick]   format, clippy, arrows, functions, all tests, docs
                                (--quick: without the emulated machine and docs)
   cargo xtask demo             build, then play the demonstration
+  cargo xtask measure [NAME]   the figures of docs/figures.md: build (only when named),
+                               hello, rest, compute, aberdeen
   cargo xtask functions        build the ready-made functions to target/images
   cargo xtask emulated         the tender's KVM tests in an emulated machine
   cargo xtask arrows           check which crate depends on which
@@ -56,6 +59,7 @@ fn run(words: &[&str]) -> Result<ExitCode, Fault> {
             tree::must(&mut tree.cargo(&["build", "--workspace", "--locked"]))?;
             functions::build(&tree, "debug").map(|_| ExitCode::SUCCESS)
         }
+        ["measure", names @ ..] => measure::run(&tree, names),
         ["emulated"] => emulated::command(&tree),
         ["arrows"] => report(arrows::check(&tree)?),
         ["docs"] => report(documents::check(&tree)?),

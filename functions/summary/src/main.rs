@@ -23,6 +23,8 @@ use fades_sdk::reduce::{self, Moments};
 mod exact;
 mod group;
 mod index;
+#[cfg(all(test, feature = "measure"))]
+mod natively;
 mod quantiles;
 mod sketch;
 
@@ -164,5 +166,7 @@ impl Summary {
 
 function!(Summary, memory = 512 * 1024);
 
+#[cfg(test)]
+mod measure;
 #[cfg(test)]
 mod tests;
