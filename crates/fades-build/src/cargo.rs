@@ -24,8 +24,11 @@ pub struct Program {
 /// Why functions could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
+    /// There is no such folder.
+    #[error("there is no folder {}", .0.display())]
+    Folder(PathBuf),
     /// cargo could not be started.
-    #[error("cannot start `cargo`: {0}; install Rust, or put cargo into the PATH")]
+    #[error("cannot start `cargo`: install Rust, or put cargo into the PATH")]
     Start(#[source] io::Error),
     /// cargo failed, and has said why.
     #[error("cargo failed in {}: see its messages above", .folder.display())]
@@ -34,7 +37,7 @@ pub enum BuildError {
         folder: PathBuf,
     },
     /// cargo said something that cannot be understood.
-    #[error("cannot understand cargo's output: {0}")]
+    #[error("cannot understand cargo's output")]
     Output(#[from] serde_json::Error),
     /// Nothing was built.
     #[error("{} has no program: a function is a package with src/main.rs", .folder.display())]
@@ -43,7 +46,7 @@ pub enum BuildError {
         folder: PathBuf,
     },
     /// A program cannot be an image.
-    #[error("{}: {source}", .program.display())]
+    #[error("{} cannot be a function", .program.display())]
     Image {
         /// The linked program.
         program: PathBuf,
@@ -58,7 +61,7 @@ pub enum BuildError {
         name: String,
     },
     /// A file could not be read or written.
-    #[error("{}: {source}", .path.display())]
+    #[error("cannot read or write {}", .path.display())]
     File {
         /// The file.
         path: PathBuf,
@@ -75,6 +78,9 @@ pub enum BuildError {
 /// # Errors
 /// When cargo fails or one of the programs cannot be an image.
 pub fn build_workspace(folder: &Path, out: &Path) -> Result<Vec<Program>, BuildError> {
+    if !folder.is_dir() {
+        return Err(BuildError::Folder(folder.into()));
+    }
     let flags = flags(&packages(folder)?);
     let mut programs = BTreeMap::new();
     for path in link(folder, &flags)? {

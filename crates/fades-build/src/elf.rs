@@ -61,7 +61,7 @@ impl Built {
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// Not an ELF file that can be read.
-    #[error("not a program for x86-64: {0}")]
+    #[error("not a program for x86-64")]
     Elf(#[from] object::read::Error),
     /// For another machine.
     #[error("built for ELF machine {0}: a function is built for x86-64 (machine 62)")]

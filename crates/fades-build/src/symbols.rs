@@ -7,6 +7,9 @@ use object::elf::{FileHeader64, STT_FUNC, STT_NOTYPE, STT_OBJECT};
 use object::read::elf::{FileHeader as _, Sym as _};
 use object::{LittleEndian, elf};
 
+/// How names begin that the linker script gives to places.
+const MARKS: &[u8] = b"__fades_";
+
 /// What lies at some addresses.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Symbol {
@@ -35,7 +38,9 @@ pub(crate) fn of(elf: &[u8]) -> Result<Vec<Symbol>, object::read::Error> {
         let defined = !symbol.is_undefined(LittleEndian);
         let kind = symbol.st_type();
         let name = symbol.name(LittleEndian, table.strings())?;
-        let named = matches!(kind, STT_FUNC | STT_OBJECT | STT_NOTYPE) && !name.is_empty();
+        let named = matches!(kind, STT_FUNC | STT_OBJECT | STT_NOTYPE)
+            && !name.is_empty()
+            && !name.starts_with(MARKS);
         if defined && named {
             symbols.push(Symbol {
                 address: symbol.st_value(LittleEndian),

@@ -74,14 +74,11 @@ fn an_ordinary_program_is_refused_by_name() {
     let manifest = "[package]\nname = \"plain\"\nedition = \"2024\"\n[workspace]\n";
     fs::write(folder.path().join("Cargo.toml"), manifest).unwrap();
     let error = build_workspace(folder.path(), folder.path()).unwrap_err();
-    let BuildError::Image { program, .. } = &error else {
+    let BuildError::Image { program, source } = &error else {
         panic!("{error}");
     };
     assert!(program.ends_with("plain"));
-    assert!(
-        error.to_string().contains("fades_build::image()"),
-        "{error}"
-    );
+    assert!(source.to_string().contains("fades_build::image()"), "{source}");
 }
 
 #[test]
@@ -89,6 +86,8 @@ fn what_cargo_refuses_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let error = build_workspace(folder.path(), folder.path()).unwrap_err();
     assert!(matches!(error, BuildError::Failed { .. }), "{error}");
+    let error = build_workspace(Path::new("/nonexistent"), folder.path()).unwrap_err();
+    assert_eq!(error.to_string(), "there is no folder /nonexistent");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! The air quality index of each location and day from particulate matter, and
 //! the days above the guideline of the World Health Organization.
 //!
-//! Takes readings of the kinds `pm2.5` and `pm10` in `ug/m3`; other kinds are
-//! counted and left alone.
+//! Takes readings of the kinds `pm2.5` and `pm10` in `ug/m3`, or without a unit;
+//! other kinds are counted and left alone.
 //!
 //! | parameter | values | when not given |
 //! |---|---|---|
@@ -44,6 +44,7 @@ struct AirQuality {
     used: u64,
     marked: u64,
     other_kinds: u64,
+    without_unit: u64,
 }
 
 impl Function for AirQuality {
@@ -63,6 +64,7 @@ impl Function for AirQuality {
             used: 0,
             marked: 0,
             other_kinds: 0,
+            without_unit: 0,
         })
     }
 
@@ -72,7 +74,9 @@ impl Function for AirQuality {
                 self.other_kinds += series.time.len() as u64;
                 continue;
             };
-            if series.unit != "ug/m3" {
+            if series.unit.is_empty() {
+                self.without_unit += series.time.len() as u64;
+            } else if series.unit != "ug/m3" {
                 let SeriesRows {
                     device, kind, unit, ..
                 } = series;
@@ -87,7 +91,8 @@ impl Function for AirQuality {
     }
 
     fn finish(&mut self, output: &mut Output) -> Result<(), Abort> {
-        self.places.sort_unstable_by(|a, b| a.location.cmp(&b.location));
+        self.places
+            .sort_unstable_by(|a, b| a.location.cmp(&b.location));
         for place in &self.places {
             let days = place
                 .hours
@@ -103,6 +108,9 @@ impl Function for AirQuality {
         output.set("marked", self.marked);
         if self.other_kinds > 0 {
             output.set("other-kinds", self.other_kinds);
+        }
+        if self.without_unit > 0 {
+            output.set("without-unit", self.without_unit);
         }
         Ok(())
     }

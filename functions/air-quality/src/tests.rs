@@ -174,6 +174,12 @@ fn without_the_list_only_the_sums_are_answered() {
 fn other_kinds_are_counted_and_other_units_refused() {
     let other = Series::new("d", "humidity", "%", "x").row(DAY, 50.0);
     assert_eq!(answer(Run::new().batch(&[other])).values["other-kinds"], 1);
+    let bare = Series::new("d", "pm10", "", "x").row(DAY, 50.0);
+    let bare = answer(Run::new().batch(&[bare])).values;
+    assert_eq!(
+        (&bare["without-unit"], &bare["used"]),
+        (&Value::Int(1), &Value::Int(1))
+    );
     let wrong = Series::new("d", "pm10", "mg/m3", "x").row(0, 0.05);
     let Err(Failure::Abort(text)) = Run::new().batch(&[wrong]).answer::<AirQuality>() else {
         panic!();

@@ -7,7 +7,8 @@ use fades_sdk::prelude::*;
 
 struct Overheat {
     limit: f64,
-    devices: BTreeMap<String, Above>,
+    /// By kind and device.
+    devices: BTreeMap<(String, String), Above>,
 }
 
 /// What is known of one device.
@@ -29,7 +30,8 @@ impl Function for Overheat {
     /// Called with some rows at a time, as often as there are more.
     fn batch(&mut self, batch: &Batch<'_>, _: &mut Output) -> Result<(), Abort> {
         for series in batch.series() {
-            let device = self.devices.entry(series.device.to_owned()).or_default();
+            let name = (series.kind.to_owned(), series.device.to_owned());
+            let device = self.devices.entry(name).or_default();
             device.readings += series.value.len() as u64;
             for &value in series.value.iter().filter(|&&value| value > self.limit) {
                 device.above += 1;
@@ -43,8 +45,9 @@ impl Function for Overheat {
 
     /// Called once, after all rows: a list of maps becomes a table.
     fn finish(&mut self, output: &mut Output) -> Result<(), Abort> {
-        for (name, device) in &self.devices {
+        for ((kind, name), device) in &self.devices {
             let row = Map::new()
+                .with("kind", kind.as_str())
                 .with("device", name.as_str())
                 .with("readings", device.readings)
                 .with("above", device.above)
