@@ -18,6 +18,7 @@
 
 mod clock;
 mod count;
+mod fields;
 mod files;
 mod format;
 mod gather;

@@ -4,9 +4,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Bytes for batch files, and who waits for some.
 ///
-/// Reservations cannot block each other for ever: what a run needs *now* waits
-/// only for batches that functions are working on, which come back; what is
-/// fetched ahead gets at most half of the budget and never keeps others waiting.
+/// Reservations cannot block each other for ever: what a run needs *now*, because
+/// its function has nothing to work on, waits only for batches that functions are
+/// working on, one each; what is fetched ahead leaves half of the budget free.
 #[derive(Debug)]
 pub(crate) struct Budget {
     total: u64,

@@ -224,6 +224,7 @@ impl BlockReader {
         let mut parser = RowParser::new(&self.format, &file.layout);
         for &i in &piece.blocks {
             let block = &file.blocks[i];
+            sink.enter(i);
             input.go_to(block.start).map_err(failed)?;
             let text = (&mut input).take(block.end - block.start);
             let mut lines = Lines::new(text, block.start);

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use super::clock::ClockFormat;
+use super::fields::Fields;
 use super::input::{Input, ReadError};
 use super::lines::{Line, Lines};
 use super::number::{Number, Numbers};
-use super::rows::Fields;
+
 use crate::config::Encoding;
 
 /// Rows that are looked at.

@@ -1,12 +1,12 @@
 //! One row into readings.
 
 use std::collections::HashMap;
-use std::ops::Range;
 
 use fades_abi::batch::mark;
 use fades_task::coverage::LossReason;
 
 use super::clock::Clock;
+use super::fields::Fields;
 use super::format::{Format, KnownKind, Missing, Shape};
 use super::layout::Layout;
 use super::lines::Line;
@@ -19,6 +19,9 @@ const MAX_NAME: usize = 256;
 
 /// Takes what a [`RowParser`] finds.
 pub(crate) trait Sink {
+    /// The rows that follow are of this block of the file.
+    fn enter(&mut self, _block: usize) {}
+
     /// Where the readings of a series go; `None` when they are not wanted.
     /// Asked once for each series and parser.
     fn place(&mut self, key: &SeriesKey) -> Result<Option<u32>, TooManySeries>;
@@ -431,90 +434,5 @@ fn outside(value: f64, valid: Option<[f64; 2]>) -> u8 {
     match valid {
         Some([low, high]) if value < low || value > high => mark::OUTSIDE,
         _ => 0,
-    }
-}
-
-/// Where the fields of a row are.
-#[derive(Debug, Default)]
-pub(super) struct Fields {
-    spans: Vec<Range<usize>>,
-    /// The fields without quotes, when the row has quotes.
-    unquoted: Option<Vec<u8>>,
-}
-
-impl Fields {
-    /// Finds fields 0 to `last`; what follows is not looked at. A field whose
-    /// quote is not closed is not there, nor is what follows.
-    pub(super) fn split(&mut self, line: &[u8], delimiter: u8, quote: Option<u8>, last: usize) {
-        self.spans.clear();
-        self.unquoted = None;
-        if let Some(quote) = quote
-            && memchr::memchr(quote, line).is_some()
-        {
-            self.split_quoted(line, delimiter, quote, last);
-            return;
-        }
-        let mut start = 0;
-        for end in memchr::memchr_iter(delimiter, line) {
-            self.spans.push(start..end);
-            start = end + 1;
-            if self.spans.len() > last {
-                return;
-            }
-        }
-        self.spans.push(start..line.len());
-    }
-
-    fn split_quoted(&mut self, line: &[u8], delimiter: u8, quote: u8, last: usize) {
-        let mut text = Vec::with_capacity(line.len());
-        let mut rest = line;
-        while self.spans.len() <= last {
-            let start = text.len();
-            let blanks = rest
-                .iter()
-                .take_while(|&&b| b == b' ' && b != delimiter)
-                .count();
-            if rest.get(blanks) == Some(&quote) {
-                match unquote(&rest[blanks + 1..], quote, &mut text) {
-                    Some(after) => rest = after,
-                    None => break,
-                }
-            }
-            let end = memchr::memchr(delimiter, rest);
-            text.extend_from_slice(&rest[..end.unwrap_or(rest.len())]);
-            self.spans.push(start..text.len());
-            match end {
-                Some(end) => rest = &rest[end + 1..],
-                None => break,
-            }
-        }
-        self.unquoted = Some(text);
-    }
-
-    /// Field number `i` of the line that was split, without blanks around it.
-    pub(super) fn field<'a>(&'a self, line: &'a [u8], i: usize) -> Option<&'a [u8]> {
-        let text = self.unquoted.as_deref().unwrap_or(line);
-        self.spans.get(i).map(|s| text[s.clone()].trim_ascii())
-    }
-
-    pub(super) fn count(&self) -> usize {
-        self.spans.len()
-    }
-}
-
-/// Copies what is inside quotes; gives what follows the closing quote. A
-/// doubled quote stands for one.
-fn unquote<'a>(mut rest: &'a [u8], quote: u8, into: &mut Vec<u8>) -> Option<&'a [u8]> {
-    loop {
-        let at = memchr::memchr(quote, rest)?;
-        into.extend_from_slice(&rest[..at]);
-        rest = &rest[at + 1..];
-        match rest.strip_prefix(&[quote]) {
-            Some(after) => {
-                into.push(quote);
-                rest = after;
-            }
-            None => return Some(rest),
-        }
     }
 }

@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::fields::Fields;
 use super::format::Format;
 use super::index::{Block, FileIndex, Orphan, Span, Whose};
 use super::input::{Identity, Input, Packing, ReadError};
 use super::layout::Layout;
 use super::lines::{Line, Lines};
-use super::rows::{Fields, Found, Lost, RowParser, Sink, TooManySeries};
+use super::rows::{Found, Lost, RowParser, Sink, TooManySeries};
 use crate::config::Encoding;
 use crate::series::{SeriesKey, SeriesTable};
 use crate::tally::MOST_CITED;

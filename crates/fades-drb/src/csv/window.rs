@@ -4,33 +4,31 @@
 //! the next ones, until there are no more. Blocks that cannot have any of the
 //! readings wanted are left out, so that of files in order of time each block
 //! is parsed about once for each batch that has readings of it; memory is a
-//! batch and a few blocks, whatever the order of the rows.
+//! batch and a few blocks, whatever the order of the rows. What is lost in a
+//! block is counted the first time that the block is read.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use fades_task::coverage::LossReason;
-
 use super::gather::{BlockReader, Fetch, FetchError, Piece, defect, pieces};
-use super::index::FileIndex;
 use super::input::ReadError;
-use super::rows::{Blame, Found, Lost, Sink, TooManySeries};
+use super::rows::{Found, Lost, Sink, TooManySeries};
 use super::source::{CsvFiles, Plan, Planned};
 use crate::chunk::{Capacity, Chunk, ChunkSeries, Segment};
 use crate::retrieve::Delivery;
 use crate::series::SeriesKey;
 use crate::tally::Tally;
 
-/// Of the rows that fit into a batch one in so many is taken at a time: while
-/// they are selected, readings take more memory than in a batch.
-const SHARE: u64 = 4;
+/// Readings that are taken at a time when more fit into a batch: while they are
+/// selected, they take twice the memory that they take in a batch.
+const AT_ONCE: u64 = 1 << 20;
 
-/// A reading, or the loss of one, with its place in the order.
+/// A reading with its place in the order.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     rank: Rank,
     value: f64,
     mark: u8,
-    lost: Option<(LossReason, u32)>,
 }
 
 /// Order of readings: by time, those of the same time by place.
@@ -72,21 +70,30 @@ impl CsvFiles {
         id: u32,
         delivery: &mut Delivery<'_>,
     ) -> Result<(), FetchError> {
-        let capacity = (fetch.capacity.rows(&series.key) / SHARE) as usize;
+        let capacity = fetch.capacity.rows(&series.key).min(AT_ONCE) as usize;
         let bytes = Capacity::bytes(Capacity::cost(&series.key, capacity as u64));
-        let job = Arc::new(WindowJob {
-            reader: self.reader(fetch),
-            number: series.number,
-        });
-        let mut after = None;
+        let mut pass = Pass {
+            job: Arc::new(WindowJob {
+                reader: self.reader(fetch),
+                number: series.number,
+            }),
+            after: None,
+            // One more than fits, to know whether this is the last batch.
+            most: capacity + 1,
+            counted: HashSet::new(),
+        };
         loop {
             let lease = delivery.reserve(bytes)?;
-            // One more than fits, to know whether this is the last batch.
-            let mut entries = window(fetch, plan, &job, after, capacity + 1)?;
+            let (mut entries, mut tally) = pass.window(fetch, plan)?;
             let complete = entries.len() <= capacity;
             entries.truncate(capacity);
-            after = entries.last().map(|e| e.rank);
-            let (segment, tally) = job.split(&plan.files, &entries);
+            pass.after = entries.last().map(|e| e.rank);
+            let mut segment = Segment::default();
+            for entry in &entries {
+                segment.push(entry.rank.0, entry.value, entry.mark);
+                tally.marked += u64::from(entry.mark != 0);
+            }
+            tally.used = entries.len() as u64;
             let chunk = ChunkSeries {
                 id,
                 key: series.key.clone(),
@@ -104,43 +111,67 @@ impl CsvFiles {
     }
 }
 
-/// The first `most` entries after `after`, in order.
-fn window(
-    fetch: &Fetch<'_>,
-    plan: &Plan,
-    job: &Arc<WindowJob>,
+/// The way through a series, window after window.
+struct Pass {
+    job: Arc<WindowJob>,
+    /// The last reading that was handed on.
     after: Option<Rank>,
     most: usize,
-) -> Result<Vec<Entry>, ReadError> {
-    let mut bounds = Bounds { after, last: None };
-    let mut pieces = pieces(&plan.files, |block| {
-        job.span(block).is_some_and(|(o, n)| bounds.overlap(o, n))
-    });
-    // Oldest first: once enough is known, later blocks can be left out.
-    pieces.sort_by_key(|p| job.oldest(p));
-    let mut pieces = pieces.into_iter().peekable();
-    let mut entries: Vec<Entry> = Vec::new();
-    let at_once = 2 * std::thread::available_parallelism().map_or(1, usize::from);
-    while pieces.peek().is_some() {
-        let wave: Vec<Piece> = pieces
-            .by_ref()
-            .filter(|p| bounds.overlap(job.oldest(p), i64::MAX))
-            .take(at_once)
-            .collect();
-        let reading = Arc::clone(job);
-        for read in fetch
-            .pool
-            .map(wave, move |p| reading.read(&p, bounds, most))
-        {
-            entries.extend(read.map_err(defect)??);
-            keep_first(&mut entries, most);
+    /// Position of the file and number of each block whose losses are counted.
+    counted: HashSet<(u32, usize)>,
+}
+
+impl Pass {
+    /// The next entries, in order, and what was lost in blocks read for the
+    /// first time.
+    fn window(&mut self, fetch: &Fetch<'_>, plan: &Plan) -> Result<(Vec<Entry>, Tally), ReadError> {
+        let (job, most) = (&self.job, self.most);
+        let mut bounds = Bounds {
+            after: self.after,
+            last: None,
+        };
+        let mut pieces = pieces(&plan.files, |block| {
+            let span = job.span(block);
+            span.is_some_and(|(oldest, newest)| bounds.overlap(oldest, newest))
+        });
+        // Oldest first: once enough is known, later blocks can be left out.
+        pieces.sort_by_key(|p| job.oldest(p));
+        let mut pieces = pieces.into_iter().peekable();
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut tally = Tally::default();
+        let at_once = 2 * std::thread::available_parallelism().map_or(1, usize::from);
+        while pieces.peek().is_some() {
+            // As many pieces as have what is still missing, if their readings
+            // are all new.
+            let mut missing = most - entries.len();
+            let mut wave = Vec::new();
+            for piece in pieces.by_ref() {
+                if !bounds.overlap(job.oldest(&piece), i64::MAX) {
+                    continue;
+                }
+                missing = missing.saturating_sub(job.readings(&piece));
+                let blocks = piece.blocks.iter().copied();
+                let fresh = blocks.filter(|&b| self.counted.insert((piece.position, b)));
+                wave.push((fresh.collect::<HashSet<usize>>(), piece));
+                if wave.len() == at_once || missing == 0 {
+                    break;
+                }
+            }
+            let reading = Arc::clone(job);
+            let read = move |(fresh, piece)| reading.read(&piece, fresh, bounds, most);
+            for read in fetch.pool.map(wave, read) {
+                let (more, lost) = read.map_err(defect)??;
+                tally.add(lost);
+                entries.extend(more);
+                keep_first(&mut entries, most);
+            }
+            if entries.len() == most {
+                bounds.last = entries.iter().map(|e| e.rank).max();
+            }
         }
-        if entries.len() == most {
-            bounds.last = entries.iter().map(|e| e.rank).max();
-        }
+        entries.sort_unstable_by_key(|e| e.rank);
+        Ok((entries, tally))
     }
-    entries.sort_unstable_by_key(|e| e.rank);
-    Ok(entries)
 }
 
 /// Drops all but the first `most` entries.
@@ -164,6 +195,16 @@ impl WindowJob {
         wanted.then_some((span.oldest, span.newest))
     }
 
+    /// Good readings of the series in a piece.
+    fn readings(&self, piece: &Piece) -> usize {
+        let spans = piece
+            .blocks
+            .iter()
+            .flat_map(|&i| &piece.file.blocks[i].spans);
+        let of_series = spans.filter(|s| s.series == self.number);
+        of_series.map(|s| s.readings as usize).sum()
+    }
+
     fn oldest(&self, piece: &Piece) -> i64 {
         let blocks = piece.blocks.iter().map(|&i| &piece.file.blocks[i]);
         let oldest = blocks
@@ -172,92 +213,77 @@ impl WindowJob {
         oldest.min().unwrap_or(i64::MAX)
     }
 
-    fn read(&self, piece: &Piece, bounds: Bounds, most: usize) -> Result<Vec<Entry>, ReadError> {
+    fn read(
+        &self,
+        piece: &Piece,
+        fresh: HashSet<usize>,
+        bounds: Bounds,
+        most: usize,
+    ) -> Result<(Vec<Entry>, Tally), ReadError> {
         let mut sink = WindowSink {
             job: self,
+            file: self.reader.shown(&piece.file),
+            fresh,
+            is_fresh: false,
             bounds,
             most,
             position: piece.position,
             entries: Vec::new(),
+            tally: Tally::default(),
         };
         self.reader.read(piece, &mut sink)?;
         keep_first(&mut sink.entries, most);
-        Ok(sink.entries)
-    }
-
-    /// Readings and losses apart.
-    fn split(&self, files: &[Arc<FileIndex>], entries: &[Entry]) -> (Segment, Tally) {
-        let (mut segment, mut tally) = (Segment::default(), Tally::default());
-        for entry in entries {
-            let Some((reason, point)) = entry.lost else {
-                segment.push(entry.rank.0, entry.value, entry.mark);
-                tally.used += 1;
-                tally.marked += u64::from(entry.mark != 0);
-                continue;
-            };
-            let file = &files[(entry.rank.1 >> LINE_BITS) as usize];
-            let lost = Lost {
-                place: Some(0),
-                point,
-                time: Some(entry.rank.0),
-                line: entry.rank.1 & ((1 << LINE_BITS) - 1),
-                reason,
-                blame: Blame::Value,
-            };
-            self.reader
-                .count(&mut tally, &self.reader.shown(file), &lost);
-        }
-        (segment, tally)
+        Ok((sink.entries, sink.tally))
     }
 }
 
 struct WindowSink<'a> {
     job: &'a WindowJob,
+    file: String,
+    /// Blocks whose losses were not counted before.
+    fresh: HashSet<usize>,
+    /// The block at hand is one of them.
+    is_fresh: bool,
     bounds: Bounds,
     most: usize,
     position: u32,
     entries: Vec<Entry>,
-}
-
-impl WindowSink<'_> {
-    fn push(&mut self, entry: Entry) {
-        if self.bounds.has(entry.rank) {
-            self.entries.push(entry);
-            // Twice as many, so that selecting costs little for each.
-            if self.entries.len() >= 2 * self.most {
-                keep_first(&mut self.entries, self.most);
-            }
-        }
-    }
+    tally: Tally,
 }
 
 impl Sink for WindowSink<'_> {
+    fn enter(&mut self, block: usize) {
+        self.is_fresh = self.fresh.contains(&block);
+    }
+
     fn place(&mut self, key: &SeriesKey) -> Result<Option<u32>, TooManySeries> {
         let number = self.job.reader.series.number(key).ok_or(TooManySeries)?;
         Ok((number == self.job.number).then_some(0))
     }
 
     fn within(&self, time: i64) -> bool {
-        self.job.reader.selector.within(time) && self.bounds.overlap(time, time)
+        self.job.reader.selector.within(time) && (self.is_fresh || self.bounds.overlap(time, time))
     }
 
     fn reading(&mut self, found: Found) {
-        self.push(Entry {
-            rank: (found.time, place(self.position, found.line)),
+        let rank = (found.time, place(self.position, found.line));
+        if !self.bounds.has(rank) {
+            return;
+        }
+        self.entries.push(Entry {
+            rank,
             value: found.value,
             mark: found.mark,
-            lost: None,
         });
+        // Twice as many, so that selecting costs little for each.
+        if self.entries.len() >= 2 * self.most {
+            keep_first(&mut self.entries, self.most);
+        }
     }
 
     fn lost(&mut self, lost: Lost) {
-        if let (Some(_), Some(time)) = (lost.place, lost.time) {
-            self.push(Entry {
-                rank: (time, place(self.position, lost.line)),
-                value: 0.0,
-                mark: 0,
-                lost: Some((lost.reason, lost.point)),
-            });
+        if self.is_fresh && lost.place.is_some() && lost.time.is_some() {
+            self.job.reader.count(&mut self.tally, &self.file, &lost);
         }
     }
 }

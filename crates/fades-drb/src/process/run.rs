@@ -272,10 +272,7 @@ impl Shared {
         engine: &Engine,
         batches: &SyncSender<BatchFile>,
     ) -> (Coverage, Result<(), Halt>) {
-        let urgency = || {
-            let now = self.turn.load(Ordering::Relaxed) >= index;
-            unless_stopped(&self.stop, if now { Urgency::Now } else { Urgency::Ahead })
-        };
+        let urgency = || unless_stopped(&self.stop, self.urgency(index));
         // The feeder goes away when the run is stopped.
         let mut out = |batch| batches.send(batch).map_err(|_| Halt::Stopped);
         let outlet = Outlet {
@@ -285,6 +282,17 @@ impl Shared {
             out: &mut out,
         };
         engine.retrieve(dto, outlet)
+    }
+
+    /// A function that has nothing to work on is waited for; one that has a
+    /// batch, and perhaps never gives it back, must not hold up other runs.
+    fn urgency(&self, dto: u32) -> Urgency {
+        let its_turn = self.turn.load(Ordering::Relaxed) == dto;
+        if its_turn && self.out().leases.is_empty() {
+            Urgency::Now
+        } else {
+            Urgency::Ahead
+        }
     }
 
     /// Sends a DTO's batches as fast as the tender takes them.

@@ -1,0 +1,123 @@
+//! A row's fields.
+
+use std::ops::Range;
+
+/// Where the fields of a row are.
+#[derive(Debug, Default)]
+pub(crate) struct Fields {
+    spans: Vec<Range<usize>>,
+    /// The fields without quotes, when the row has quotes.
+    unquoted: Option<Vec<u8>>,
+}
+
+impl Fields {
+    /// Finds fields 0 to `last`; what follows is not looked at. A field whose
+    /// quote is not closed is not there, nor is what follows.
+    pub(crate) fn split(&mut self, line: &[u8], delimiter: u8, quote: Option<u8>, last: usize) {
+        self.spans.clear();
+        self.unquoted = None;
+        if let Some(quote) = quote
+            && memchr::memchr(quote, line).is_some()
+        {
+            self.split_quoted(line, delimiter, quote, last);
+            return;
+        }
+        let mut start = 0;
+        for end in memchr::memchr_iter(delimiter, line) {
+            self.spans.push(start..end);
+            start = end + 1;
+            if self.spans.len() > last {
+                return;
+            }
+        }
+        self.spans.push(start..line.len());
+    }
+
+    fn split_quoted(&mut self, line: &[u8], delimiter: u8, quote: u8, last: usize) {
+        let mut text = Vec::with_capacity(line.len());
+        let mut rest = line;
+        while self.spans.len() <= last {
+            let start = text.len();
+            let blanks = rest
+                .iter()
+                .take_while(|&&b| b == b' ' && b != delimiter)
+                .count();
+            if rest.get(blanks) == Some(&quote) {
+                match unquote(&rest[blanks + 1..], quote, &mut text) {
+                    Some(after) => rest = after,
+                    None => break,
+                }
+            }
+            let end = memchr::memchr(delimiter, rest);
+            text.extend_from_slice(&rest[..end.unwrap_or(rest.len())]);
+            self.spans.push(start..text.len());
+            match end {
+                Some(end) => rest = &rest[end + 1..],
+                None => break,
+            }
+        }
+        self.unquoted = Some(text);
+    }
+
+    /// Field number `i` of the line that was split, without blanks around it.
+    pub(crate) fn field<'a>(&'a self, line: &'a [u8], i: usize) -> Option<&'a [u8]> {
+        let text = self.unquoted.as_deref().unwrap_or(line);
+        self.spans.get(i).map(|s| text[s.clone()].trim_ascii())
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.spans.len()
+    }
+}
+
+/// Copies what is inside quotes; gives what follows the closing quote. A
+/// doubled quote stands for one.
+fn unquote<'a>(mut rest: &'a [u8], quote: u8, into: &mut Vec<u8>) -> Option<&'a [u8]> {
+    loop {
+        let at = memchr::memchr(quote, rest)?;
+        into.extend_from_slice(&rest[..at]);
+        rest = &rest[at + 1..];
+        match rest.strip_prefix(&[quote]) {
+            Some(after) => {
+                into.push(quote);
+                rest = after;
+            }
+            None => return Some(rest),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Fields;
+
+    fn split(line: &str, last: usize) -> Vec<String> {
+        let mut fields = Fields::default();
+        fields.split(line.as_bytes(), b';', Some(b'"'), last);
+        let field = |i| fields.field(line.as_bytes(), i).unwrap();
+        (0..fields.count())
+            .map(|i| String::from_utf8(field(i).to_vec()).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn fields_are_split_up_to_the_last_that_counts() {
+        assert_eq!(split("a; b ;;d", 9), ["a", "b", "", "d"]);
+        assert_eq!(split("a;b;c;d", 1), ["a", "b"]);
+        assert_eq!(split("", 9), [""]);
+        assert_eq!(split("a;", 9), ["a", ""]);
+    }
+
+    #[test]
+    fn quotes_hold_delimiters_and_doubled_quotes() {
+        assert_eq!(split(r#""a;b";"c""d";e"#, 9), ["a;b", "c\"d", "e"]);
+        assert_eq!(split(r#" "a" ;"";x"y"#, 9), ["a", "", "x\"y"]);
+        assert_eq!(split(r#""a";"b";c"#, 1), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_quote_that_is_not_closed_ends_the_row() {
+        assert_eq!(split(r#"a;"b;c"#, 9), ["a"]);
+        assert_eq!(split(r#"""#, 9), [""; 0]);
+    }
+}

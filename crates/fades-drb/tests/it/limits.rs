@@ -1,0 +1,220 @@
+//! What a broker may use: memory, room for batches, descriptors.
+
+use std::fs;
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::Command;
+
+use fades_drb::config::Sources;
+use fades_task::message::{BrokerRequest, Feed, Release};
+use fades_task::time::Time;
+use fades_wire::{Channel, WireError};
+
+use crate::broker::{Broker, Ended, drain, dto, soon, sources};
+
+const FOLDER: &str = "FADES_TEST_FOLDER";
+const ROWS: u32 = 1_500_000;
+
+fn large(folder: &Path, device: &str) -> Sources {
+    sources(&format!(
+        "[source.s]\ntype = \"csv\"\nfiles = \"{}/*.csv\"\ntime = {{ column = \"time\", format = \"unix-s\" }}\n\
+         device = \"{device}\"\npoints = [{{ column = \"a\" }}, {{ column = \"b\" }}, {{ column = \"c\" }}]",
+        folder.display()
+    ))
+}
+
+/// Most memory that this process has had, bytes.
+fn most_memory() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
+    let kib = line.unwrap().trim().trim_end_matches(" kB");
+    kib.parse::<u64>().unwrap() << 10
+}
+
+/// Runs a test in a process of its own, where it has a folder to work on; what it
+/// printed.
+fn alone(test: &str, folder: &Path) -> String {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env(FOLDER, folder)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{text}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let found = text.lines().find_map(|l| l.split_once("found: "));
+    found.unwrap_or_else(|| panic!("{text}")).1.to_owned()
+}
+
+fn folder() -> Option<std::path::PathBuf> {
+    std::env::var_os(FOLDER).map(Into::into)
+}
+
+#[test]
+fn much_data_is_read_in_little_memory() {
+    let Some(folder) = folder() else { return };
+    let mut most = Vec::new();
+    for device in ["{device}", "d"] {
+        let sources = large(&folder, device);
+        let broker = Broker::with_memory(&sources, &folder, 8 << 20, 2 << 20);
+        let mut rows = 0;
+        let ended = broker.run_with(&[dto("all")], |batch| rows += batch.rows());
+        assert_eq!(ended.good().used, rows as u64);
+        assert_eq!(rows, 3 * ROWS as usize);
+        most.push(most_memory().to_string());
+    }
+    println!("found: {}", most.join(" "));
+}
+
+#[test]
+fn data_much_larger_than_the_budget_is_streamed_in_bounded_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = fs::File::create(folder.path().join("large.csv")).unwrap();
+    let mut file = std::io::BufWriter::new(file);
+    writeln!(file, "time,device,a,b,c").unwrap();
+    for i in 0..ROWS {
+        writeln!(file, "{i},{},1,2,3", i / (ROWS / 30)).unwrap();
+    }
+    drop(file);
+    // 4.5 million readings take 76 MB; with all of them in memory once, the
+    // process could not stay below this.
+    let found = alone("limits::much_data_is_read_in_little_memory", folder.path());
+    let most: Vec<u64> = found.split(' ').map(|m| m.parse().unwrap()).collect();
+    println!(
+        "most memory: whole series {}, one large series {}",
+        most[0], most[1]
+    );
+    assert!(most.iter().all(|m| *m < 60 << 20), "{most:?}");
+}
+
+#[test]
+fn runs_with_few_descriptors() {
+    let Some(folder) = folder() else { return };
+    let sources = large(&folder, "{device}");
+    let limit = rustix::process::Rlimit {
+        current: Some(64),
+        maximum: Some(64),
+    };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
+    let broker = Broker::start(&sources, &folder);
+    let mut found = Vec::new();
+    for spare in 2..12 {
+        let (ours, theirs) = Channel::pair().unwrap();
+        let mut taken = Vec::new();
+        while let Ok(file) = fs::File::open("/dev/null") {
+            taken.push(file);
+        }
+        taken.truncate(taken.len() - spare);
+        let request = BrokerRequest::Retrieve {
+            run: 1,
+            dtos: vec![dto("d")],
+        };
+        broker
+            .control
+            .send(&request, &[], &[theirs.as_fd()])
+            .unwrap();
+        let finished = loop {
+            match ours.receive::<Feed>(soon()) {
+                Ok(Some(frame)) if frame.message == Feed::Finish => break true,
+                Ok(Some(_)) => {}
+                // The last one for a batch may be missing on this side too.
+                Ok(None) | Err(WireError::Frame(_)) => break false,
+                Err(e) => panic!("{e}"),
+            }
+            drop(theirs.try_clone());
+            if ours.send(&Release::Batch, &[], &[]).is_err() {
+                break false;
+            }
+        };
+        drop((ours, theirs));
+        found.push(match Ended::of(broker.report()) {
+            Ended { failure: None, .. } if finished => "done".to_owned(),
+            Ended {
+                failure: None,
+                stopped: true,
+                ..
+            } => "left".to_owned(),
+            ended => ended.failure_text(),
+        });
+    }
+    println!("found: {}", found.join("|"));
+}
+
+#[test]
+fn a_shortage_of_descriptors_is_a_failure_that_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(
+        folder.path().join("a.csv"),
+        "time,device,a,b,c\n1,d,1,2,3\n",
+    )
+    .unwrap();
+    let found = alone("limits::runs_with_few_descriptors", folder.path());
+    let (mut failed, mut done) = (0, 0);
+    for found in found.split('|') {
+        match found {
+            "done" => done += 1,
+            "left" => {}
+            failure => {
+                assert!(failure.contains("ulimit -n"), "{failure}");
+                failed += 1;
+            }
+        }
+    }
+    assert!(failed > 0 && done > 0, "{found}");
+}
+
+#[test]
+fn a_series_larger_than_a_batch_is_the_same_as_in_one() {
+    let folder = tempfile::tempdir().unwrap();
+    // Three files that overlap in time, rows out of order, equal times, losses.
+    for f in 0..3_u64 {
+        let path = folder.path().join(format!("{f}.csv"));
+        let mut file = std::io::BufWriter::new(fs::File::create(path).unwrap());
+        writeln!(file, "time,device,a,b,c").unwrap();
+        for i in 0..200_000_u64 {
+            let time = (i * 7919 + f * 31) % 50_000;
+            let bad = if i % 1000 == f { "x" } else { "" };
+            writeln!(file, "{time},d,{f}{i}{bad},{i},").unwrap();
+        }
+    }
+    let sources = large(folder.path(), "d");
+    let whole = Broker::start(&sources, folder.path()).run(&[dto("all")]);
+    let parts = Broker::with_memory(&sources, folder.path(), 8 << 20, 2 << 20).run(&[dto("all")]);
+    assert_eq!((whole.0.batches, parts.0.batches >= 10), (1, true));
+    assert_eq!(whole.1.series, parts.1.series);
+    let (whole, parts) = (whole.0.good(), parts.0.good());
+    assert_eq!(whole, parts);
+    assert_eq!(whole.lost_total(), 600_000 + 600);
+    let mut range = dto("range");
+    range.from = Time(10_000_000_000_000);
+    range.to = Time(40_000_000_000_000);
+    let broker = Broker::with_memory(&sources, folder.path(), 8 << 20, 2 << 20);
+    let parts = broker.run(&[range.clone()]);
+    let whole = Broker::start(&sources, folder.path()).run(&[range]);
+    assert_eq!(whole.1.series, parts.1.series);
+    assert_eq!(whole.0.good(), parts.0.good());
+}
+
+#[test]
+fn a_run_of_which_nobody_takes_the_batches_does_not_hold_others_up() {
+    let folder = tempfile::tempdir().unwrap();
+    for d in 0..8 {
+        let path = folder.path().join(format!("{d}.csv"));
+        let mut file = std::io::BufWriter::new(fs::File::create(path).unwrap());
+        writeln!(file, "time,device,a,b,c").unwrap();
+        for i in 0..30_000 {
+            writeln!(file, "{i},{d},1,2,3").unwrap();
+        }
+    }
+    let sources = large(folder.path(), "{device}");
+    let broker = Broker::with_memory(&sources, folder.path(), 8 << 20, 2 << 20);
+    let idle = broker.begin(1, &[dto("a"), dto("b"), dto("c")]);
+    let first = idle.receive::<Feed>(soon()).unwrap();
+    let fed = drain(&broker.begin(2, &[dto("a")]), |_| ());
+    assert!(fed.finished);
+    drop((first, idle));
+}
