@@ -167,6 +167,4 @@ impl Summary {
 function!(Summary, memory = 512 * 1024);
 
 #[cfg(test)]
-mod measure;
-#[cfg(test)]
 mod tests;

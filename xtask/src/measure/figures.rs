@@ -17,10 +17,10 @@ const OFTEN: usize = 100;
 /// Times that each long thing is done.
 const SELDOM: usize = 5;
 
-/// Rows that fill 150 MB of batches, at 16 bytes each.
-const ROWS: usize = 9_375_000;
-
-const DEVICES: usize = 8;
+/// Series and rows of each that fill 150 MB of batches, at 16 bytes a row; the
+/// same as in `functions/summary/src/natively.rs`.
+const SERIES: u64 = 24;
+const ROWS: u64 = 390_625;
 
 /// Wall time of a build of everything into an empty folder.
 pub(super) fn first_build(tree: &Tree) -> Result<Value, Fault> {
@@ -105,11 +105,11 @@ pub(super) fn at_rest(tree: &Tree) -> Result<Value, Fault> {
 
 /// The same code on the same rows, as an image in a microVM and called natively.
 pub(super) fn against_native(tree: &Tree) -> Result<Value, Fault> {
-    let data = tree.target.join("measure/levels");
-    write_levels(&data).map_err(|e| Fault::File(data.clone(), e))?;
+    let data = tree.target.join("measure/values");
+    write_values(&data).map_err(|e| Fault::File(data.clone(), e))?;
     let source = format!(
-        "[source.levels]\ntype = \"csv\"\nfiles = \"{}/*.csv\"\ntime = {{ column = \"time\", format = \"unix-s\" }}\n\
-         device = \"{{file}}\"\npoints = [{{ column = \"level\", unit = \"dB\" }}]\n",
+        "[source.values]\ntype = \"csv\"\nfiles = \"{}/*.csv\"\ntime = {{ column = \"time\", format = \"unix-s\" }}\n\
+         device = \"{{file}}\"\npoints = [{{ column = \"value\", unit = \"1\" }}]\n",
         data.display()
     );
     let bench = Bench::start(tree, &source, &["summary"])?;
@@ -118,7 +118,7 @@ pub(super) fn against_native(tree: &Tree) -> Result<Value, Fault> {
     let mut isolation = Value::Null;
     // In turns, so that a host that gets slower does so for both.
     for _ in 0..SELDOM {
-        let result = bench.ask(&["summary", "--kind", "level"])?;
+        let result = bench.ask(&["summary", "--kind", "value", "--memory", "256MiB"])?;
         ours.push(
             result["breakdown"]["compute-us"]
                 .as_u64()
@@ -131,7 +131,7 @@ pub(super) fn against_native(tree: &Tree) -> Result<Value, Fault> {
     fs::remove_dir_all(&data).map_err(|e| Fault::File(data, e))?;
     let (ours, theirs) = (median(ours), median(theirs));
     Ok(json!({
-        "rows": ROWS, "isolation": isolation, "compute-us": ours, "native-us": theirs,
+        "rows": SERIES * ROWS, "isolation": isolation, "compute-us": ours, "native-us": theirs,
         "ratio": ours as f64 / theirs as f64,
     }))
 }
@@ -143,32 +143,34 @@ fn natively(tree: &Tree) -> Result<u64, Fault> {
         "--locked",
         "-p",
         "summary",
+        "--features",
+        "measure",
+        "natively",
         "--",
         "--nocapture",
-        "natively",
     ];
-    let mut command = tree.functions_cargo(&words);
-    command
-        .env("FADES_MEASURE_ROWS", ROWS.to_string())
-        .stderr(Stdio::null());
-    let text = output(&mut command)?;
-    let at = text.find("MEASURED ").map(|at| &text[at + 9..]);
-    let number = at.and_then(|t| t.split_whitespace().next()?.parse().ok());
-    number.ok_or_else(|| Fault::Output(format!("no measurement in {text}")))
+    let text = output(&mut tree.functions_cargo(&words))?;
+    let said = text.split_once("natively: ").map(|(_, rest)| rest);
+    let seconds = said.and_then(|s| s.split_whitespace().next()?.parse::<f64>().ok());
+    let seconds = seconds.ok_or_else(|| Fault::Output(format!("no measurement in {text}")))?;
+    Ok((seconds * 1e6) as u64)
 }
 
-/// The same values as in `functions/summary/src/measure.rs`.
-fn write_levels(folder: &Path) -> std::io::Result<()> {
+/// The same values as in `functions/summary/src/natively.rs`.
+fn write_values(folder: &Path) -> std::io::Result<()> {
     fs::create_dir_all(folder)?;
-    let each = ROWS / DEVICES;
-    for device in 0..DEVICES {
-        let path = folder.join(format!("device-{device}.csv"));
+    for number in 0..SERIES {
+        let path = folder.join(format!("series-{number}.csv"));
         let mut out = BufWriter::new(fs::File::create(path)?);
-        writeln!(out, "time,level")?;
-        for i in 0..each {
-            let n = device * each + i;
-            let level = ((n.wrapping_mul(2_654_435_761) >> 7) % 1000) as f64 / 10.0;
-            writeln!(out, "{i},{level}")?;
+        writeln!(out, "time,value")?;
+        let mut state = number;
+        for second in 0..ROWS {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            let hundredths = 1500 + (state >> 33) % 2000;
+            let (whole, rest) = (hundredths / 100, hundredths % 100);
+            writeln!(out, "{},{whole}.{rest:02}", 1_700_000_000 + second)?;
         }
         out.flush()?;
     }
