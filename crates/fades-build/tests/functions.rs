@@ -78,7 +78,10 @@ fn an_ordinary_program_is_refused_by_name() {
         panic!("{error}");
     };
     assert!(program.ends_with("plain"));
-    assert!(source.to_string().contains("fades_build::image()"), "{source}");
+    assert!(
+        source.to_string().contains("fades_build::image()"),
+        "{source}"
+    );
 }
 
 #[test]
