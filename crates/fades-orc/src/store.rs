@@ -471,4 +471,4 @@ const fn state_word(state: TaskState) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

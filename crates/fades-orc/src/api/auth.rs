@@ -23,10 +23,10 @@ use super::server::Api;
 use super::types::Problem;
 
 /// Most nonces that are remembered.
-const NONCES_MAX: usize = 10_000;
+const NONCES_MAX: usize = 4_096;
 
 /// From so many on, those of requests that have expired are forgotten.
-const NONCES_FEW: usize = 1_000;
+const NONCES_FEW: usize = 512;
 
 /// The other end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,5 +160,49 @@ impl Caller {
             Self::Operator => "the node's operator".to_owned(),
             Self::Signed(request) => format!("key {}", request.key().name),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fades_task::quantity::Duration;
+    use fades_trust::request::{RequestStatement, VerifiedRequest, sign_request, verify_request};
+    use fades_trust::task::Audience;
+
+    use super::{NONCES_MAX, Nonces};
+    use crate::samples::{key, name, now, trust};
+
+    fn request(nonce: usize) -> VerifiedRequest {
+        let statement = RequestStatement {
+            method: "GET".to_owned(),
+            path: "/".to_owned(),
+            audience: name("harbour-07"),
+            expires: now().after(Duration::from_secs(60)),
+            nonce: name(&nonce.to_string()),
+        };
+        let node = name("harbour-07");
+        let node = Audience {
+            name: &node,
+            labels: &[],
+        };
+        let envelope = sign_request(&statement, &key());
+        verify_request(&envelope, &trust(), node, ("GET", "/"), now()).unwrap()
+    }
+
+    #[test]
+    fn a_nonce_counts_once_and_so_many_are_remembered_at_the_most() {
+        let nonces = Nonces::default();
+        let first = request(0);
+        nonces.take(&first, now()).unwrap();
+        assert_eq!(nonces.take(&first, now()).unwrap_err().status, 401);
+        for n in 1..NONCES_MAX {
+            nonces.take(&request(n), now()).unwrap();
+        }
+        assert_eq!(
+            nonces.take(&request(NONCES_MAX), now()).unwrap_err().status,
+            503
+        );
+        let later = now().after(Duration::from_secs(61));
+        nonces.take(&request(NONCES_MAX), later).unwrap();
     }
 }

@@ -5,6 +5,13 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// A node that was killed while it started a process leaves that process, for
+/// a moment, with its sockets.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Why the API cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -83,10 +90,14 @@ fn vacant(path: &Path) -> Result<(), ListenError> {
     if !there.file_type().is_socket() {
         return Err(ListenError::NoSocket(path.to_owned()));
     }
-    match UnixStream::connect(path) {
-        Ok(_) => Err(ListenError::InUse(path.to_owned())),
-        Err(_) => Ok(()),
+    let deadline = Instant::now() + PATIENCE;
+    while UnixStream::connect(path).is_ok() {
+        if Instant::now() >= deadline {
+            return Err(ListenError::InUse(path.to_owned()));
+        }
+        std::thread::sleep(PAUSE);
     }
+    Ok(())
 }
 
 /// Under another name first, so that nobody finds it before it has its mode.

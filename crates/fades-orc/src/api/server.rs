@@ -257,3 +257,44 @@ impl Drop for Server {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use axum::body::{Body, Bytes, HttpBody};
+    use axum::extract::Request;
+
+    use super::body;
+
+    /// A body of which nothing ever arrives.
+    struct Silent;
+
+    impl HttpBody for Silent {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, Infallible>>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_arrive_is_given_up() {
+        let problem = body(Request::new(Body::new(Silent)), 10).await.unwrap_err();
+        assert_eq!(problem.status, 408);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_announces_nothing_is_cut_at_the_same_length() {
+        let full = body(Request::new(Body::from("0123456789")), 10).await;
+        assert_eq!(full.unwrap(), "0123456789");
+        let problem = body(Request::new(Body::from("0123456789!")), 10).await;
+        assert_eq!(problem.unwrap_err().status, 413);
+    }
+}

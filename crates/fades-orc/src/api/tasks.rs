@@ -272,3 +272,45 @@ fn ask_to_cancel(api: &Api, caller: &Caller, id: Name) -> Result<(), Problem> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::mpsc::channel;
+
+    use fades_task::quantity::Duration;
+
+    use super::accept;
+    use crate::api::server::Api;
+    use crate::config::QUEUE_MAX;
+    use crate::driver::wall_time;
+    use crate::samples::{IMAGE, config, envelope, function, mtw_with, now, trust};
+    use crate::shared::Shared;
+    use crate::store::Store;
+
+    #[test]
+    fn a_full_queue_takes_nothing_new_and_still_knows_what_it_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(folder.path());
+        std::fs::write(&config.trust, trust().to_toml()).unwrap();
+        let store = Arc::new(Store::open(folder.path()).unwrap());
+        let (function, text) = function();
+        store
+            .publish(&function, &text, (IMAGE, None), now())
+            .unwrap();
+        let (inputs, _driver) = channel();
+        let shared = Arc::new(Shared::new());
+        let api = Api::new(Arc::new(config), Arc::clone(&store), shared, inputs);
+        let expires = wall_time().after(Duration::from_secs(60));
+        let task = |id: &str| {
+            let mtw = mtw_with(id, |t| t["task"]["expires"] = expires.to_string().into());
+            envelope(&mtw).to_json()
+        };
+        let known = task("known");
+        assert!(accept(&api, known.as_bytes()).unwrap().fresh);
+        crate::store::tests::fill_queue(&store, QUEUE_MAX);
+        let refused = accept(&api, task("new").as_bytes()).unwrap_err();
+        assert_eq!(refused.status, 503);
+        assert!(!accept(&api, known.as_bytes()).unwrap().fresh);
+    }
+}

@@ -20,7 +20,7 @@ pub enum Effect {
     },
     /// Store the one final state, and what belongs to it.
     Commit(Box<Commit>),
-    /// Start a tender; its end comes as [`TenderEvent::Gone`] in any case.
+    /// Start a tender; its end comes as [`TenderEvent::Gone`](super::TenderEvent::Gone) in any case.
     StartTender {
         /// The run.
         run: RunId,
@@ -29,7 +29,7 @@ pub enum Effect {
         /// The isolation to use.
         isolation: Isolation,
     },
-    /// Kill a tender; [`TenderEvent::Gone`] follows.
+    /// Kill a tender; [`TenderEvent::Gone`](super::TenderEvent::Gone) follows.
     KillTender {
         /// The run.
         run: RunId,
@@ -51,11 +51,11 @@ pub enum Effect {
         /// Of what.
         timer: Timer,
     },
-    /// Start the broker; [`Event::BrokerUp`] or [`Event::BrokerLost`] follow.
+    /// Start the broker; [`BrokerUp`](super::Event::BrokerUp) or [`BrokerLost`](super::Event::BrokerLost) follow.
     StartBroker,
     /// Ask the broker whether it is there.
     PingBroker,
-    /// Kill the broker; [`Event::BrokerLost`] follows.
+    /// Kill the broker; [`BrokerLost`](super::Event::BrokerLost) follows.
     KillBroker,
 }
 

@@ -44,6 +44,16 @@ fn end_of(id: &str, answer: &[u8]) -> Commit {
     }
 }
 
+/// As many tasks that wait, in no time.
+pub(crate) fn fill_queue(store: &Store, tasks: u64) {
+    let sql = format!(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {tasks})
+         INSERT INTO tasks (id, payload, envelope, name, service, signer, image, accepted, state)
+         SELECT 'fill-' || i, x'00', '', 'a', 'a', 'a', 'a', 0, 'queued' FROM n"
+    );
+    store.connection().execute_batch(&sql).unwrap();
+}
+
 #[test]
 fn what_was_stored_is_there_after_the_store_is_opened_again() {
     let folder = tempfile::tempdir().unwrap();
@@ -118,6 +128,18 @@ fn a_folder_is_one_nodes_alone_and_the_other_is_named() {
     ));
     drop(store);
     assert!(Store::open(folder.path()).is_ok());
+}
+
+#[test]
+fn a_folder_that_is_let_go_in_a_moment_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    std::thread::scope(|scope| {
+        let next = scope.spawn(|| Store::open(folder.path()).is_ok());
+        // Whichever comes first: the outcome is the same.
+        drop(store);
+        assert!(next.join().unwrap());
+    });
 }
 
 #[test]
