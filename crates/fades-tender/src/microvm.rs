@@ -40,9 +40,10 @@ const READ_ONLY_SLOT: u32 = 0;
 const WRITABLE_SLOT: u32 = 1;
 const INPUT_SLOT: u32 = 2;
 
-/// The smallest input window, bytes: large enough that most runs need one slot
-/// of memory once.
-const WINDOW_MIN: u64 = 64 << 20;
+/// The smallest input window, bytes: large enough that runs on little data need
+/// one slot of memory once, small enough that the kernel's tables for it cost
+/// little.
+const WINDOW_MIN: u64 = 16 << 20;
 
 /// Why a microVM could not be built or go on.
 #[derive(Debug, thiserror::Error)]

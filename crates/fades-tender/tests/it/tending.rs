@@ -209,23 +209,23 @@ pub(crate) fn batch(dto: u32, values: &[f64]) -> OwnedFd {
         complete: true,
     }];
     let used = encoded_length(&series, false);
-    let mut words = vec![0_u64; used.next_multiple_of(2 << 20) / 8];
+    let mut words = vec![0_u64; used.div_ceil(8)];
     let bytes = zerocopy::IntoBytes::as_mut_bytes(words.as_mut_slice());
     let draft = Draft::new(bytes, dto, 0, order::SERIES, &series, false).unwrap();
     draft.value.copy_from_slice(values);
     for (time, at) in draft.time.iter_mut().zip(0_i64..) {
         *time = at * 1_000_000_000;
     }
-    read_only(bytes)
+    read_only(bytes, (used as u64).next_multiple_of(2 << 20))
 }
 
-/// A file with these bytes, opened for reading only.
-pub(crate) fn read_only(bytes: &[u8]) -> OwnedFd {
+/// A file with these bytes and zeros up to `length`, opened for reading only.
+pub(crate) fn read_only(bytes: &[u8], length: u64) -> OwnedFd {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(bytes).unwrap();
+    file.as_file().set_len(length).unwrap();
     File::open(file.path()).unwrap().into()
 }
-
 /// A run of the function that misbehaves: what it is asked to do, and within
 /// which limits.
 pub(crate) struct Deed {
