@@ -153,6 +153,7 @@ pub(crate) fn ended(exit: Exit, isolation: Isolation, answer_bytes: u64) -> Ende
         readings_bytes: 0,
         breakdown: Breakdown {
             retrieve_us: 10,
+            transfer_us: 30,
             compute_us: 20,
             ..Breakdown::default()
         },

@@ -198,7 +198,8 @@ pub struct Breakdown {
     pub queue_us: u64,
     /// The function waited for data.
     pub retrieve_us: u64,
-    /// From the start of the tender to the function's first event.
+    /// From the start of the run to the function's first event, and the messages
+    /// between the processes.
     pub boot_us: u64,
     /// Batches were mapped for the function, the answer was copied out.
     pub transfer_us: u64,

@@ -114,30 +114,33 @@ impl Run {
         }))
     }
 
-    /// The five parts add up to the time from acceptance to `now`: the tender
-    /// says how its own time divides, this process knows the rest.
+    /// The five parts add up to the time from acceptance to `now`. The tender
+    /// measured what it did itself; what is left of the run is `boot`, because
+    /// nearly all of it is spent on starting processes.
     fn breakdown(&self, now: Tick) -> Breakdown {
         let total = now.micros_since(self.accepted);
         let queue_us = self.started.tick.micros_since(self.accepted).min(total);
-        let ready = self.ready.unwrap_or(now);
-        let boot_us = ready.micros_since(self.started.tick).min(total - queue_us);
-        let rest = total - queue_us - boot_us;
+        let run = total - queue_us;
         let Tender::Ended { ended, .. } = &self.tender else {
             // Ended from outside: how far the function was is not known.
+            let ready = self.ready.unwrap_or(now);
+            let boot_us = ready.micros_since(self.started.tick).min(run);
             return Breakdown {
                 queue_us,
                 boot_us,
-                compute_us: rest,
+                compute_us: run - boot_us,
                 ..Breakdown::default()
             };
         };
-        let retrieve_us = ended.breakdown.retrieve_us.min(rest);
-        let compute_us = ended.breakdown.compute_us.min(rest - retrieve_us);
+        let retrieve_us = ended.breakdown.retrieve_us.min(run);
+        let compute_us = ended.breakdown.compute_us.min(run - retrieve_us);
+        let rest = run - retrieve_us - compute_us;
+        let transfer_us = ended.breakdown.transfer_us.min(rest);
         Breakdown {
             queue_us,
             retrieve_us,
-            boot_us,
-            transfer_us: rest - retrieve_us - compute_us,
+            boot_us: rest - transfer_us,
+            transfer_us,
             compute_us,
         }
     }
