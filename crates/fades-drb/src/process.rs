@@ -224,11 +224,14 @@ impl Broker {
             Err((dto, e)) => self.reporter.send(&BrokerReport::RetrieveEnded {
                 run,
                 coverage: Vec::new(),
+                stopped: dto.is_none(),
                 failure: dto.map(|dto| RetrievalFailure::NoRoom {
                     dto,
-                    reason: format!("a run needs threads and descriptors: {e}"),
+                    reason: format!(
+                        "a run needs threads and descriptors: {e}; raise their limits \
+                         (LimitNOFILE, ulimit -n, TasksMax)"
+                    ),
                 }),
-                stopped: false,
             })?,
         }
         Ok(())

@@ -77,7 +77,7 @@ fn a_full_file_system_is_an_error_that_says_so_and_leaves_nothing() {
     let place = places(2 * PAGE).swap_remove(0);
     if !place.is_huge() {
         println!(
-            "SKIPPED: no tmpfs can be mounted here: {:?}",
+            "SKIPPED: a full file system: no tmpfs can be mounted here: {:?}",
             place.advice()
         );
         return;

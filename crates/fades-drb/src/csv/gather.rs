@@ -226,8 +226,8 @@ impl BlockReader {
             let block = &file.blocks[i];
             sink.enter(i);
             input.go_to(block.start).map_err(failed)?;
-            let text = (&mut input).take(block.end - block.start);
-            let mut lines = Lines::new(text, block.start);
+            let length = block.end - block.start;
+            let mut lines = Lines::new((&mut input).take(length), block.start, Some(length));
             let (mut number, mut rows) = (block.first_line, 0);
             while let Some(line) = lines.next().map_err(failed)? {
                 let is_row = parser

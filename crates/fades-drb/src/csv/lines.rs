@@ -20,7 +20,7 @@ pub(crate) enum Line<'a> {
 /// Takes a stream apart at its line breaks.
 pub(crate) struct Lines<R> {
     source: R,
-    buffer: Box<[u8]>,
+    buffer: Vec<u8>,
     start: usize,
     end: usize,
     /// Bytes of the stream before `buffer[start]`.
@@ -29,11 +29,14 @@ pub(crate) struct Lines<R> {
 }
 
 impl<R: Read> Lines<R> {
-    /// `offset` is where in the whole text the stream begins.
-    pub(crate) fn new(source: R, offset: u64) -> Self {
+    /// `offset` is where in the whole text the stream begins, `length` what it
+    /// is thought to have: short ones get by with a small buffer.
+    pub(crate) fn new(source: R, offset: u64, length: Option<u64>) -> Self {
+        // One more than the stream has, to see its end without growing.
+        let length = length.map_or(BUFFER as u64, |l| l.saturating_add(1));
         Self {
             source,
-            buffer: vec![0; BUFFER].into_boxed_slice(),
+            buffer: vec![0; length.clamp(64, BUFFER as u64) as usize],
             start: 0,
             end: 0,
             offset,
@@ -102,6 +105,11 @@ impl<R: Read> Lines<R> {
         self.buffer.copy_within(self.start..self.end, 0);
         self.end -= self.start;
         self.start = 0;
+        if self.end == self.buffer.len() {
+            // More than it was thought to have; a line that is too long is given
+            // up before the buffer grows beyond its size.
+            self.buffer.resize(BUFFER, 0);
+        }
         loop {
             match self.source.read(&mut self.buffer[self.end..]) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -137,7 +145,8 @@ mod tests {
     }
 
     fn lines(text: &[u8], piece: usize) -> Vec<Option<Vec<u8>>> {
-        let mut lines = Lines::new(Trickle(text, piece), 0);
+        let guess = piece as u64 % 100;
+        let mut lines = Lines::new(Trickle(text, piece), 0, Some(guess));
         let mut found = Vec::new();
         while let Some(line) = lines.next().unwrap() {
             found.push(match line {

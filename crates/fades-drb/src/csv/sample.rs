@@ -1,7 +1,5 @@
 //! The first rows of a source, for people to look at.
 
-use std::io::Read;
-
 use super::input::{Input, ReadError};
 use super::lines::Lines;
 use super::rows::{Found, Lost, RowParser, Sink, TooManySeries};
@@ -26,7 +24,7 @@ impl CsvFiles {
         let start = file.blocks.first().map_or(0, |b| b.start);
         let mut input = Input::open(&file.path)?;
         input.go_to(start).map_err(failed)?;
-        let mut lines = Lines::new(input.take(u64::MAX), start);
+        let mut lines = Lines::new(input, start, None);
         let mut parser = RowParser::new(&self.format, &file.layout);
         let mut sink = SampleSink::default();
         let mut taken = 0;

@@ -69,7 +69,8 @@ impl Scanner {
         }
         let mut input = Input::open(path)?;
         let identity = input.identity();
-        let mut lines = Lines::new(&mut input, 0);
+        let length = (Packing::of(path) == Packing::Plain).then_some(identity.size);
+        let mut lines = Lines::new(&mut input, 0, length);
         let Some((layout, before)) = self.head(path, &mut lines)? else {
             return Ok(Started::Whole(empty(path, identity)));
         };
@@ -220,7 +221,7 @@ impl Scanner {
         input
             .go_to(start)
             .map_err(|e| ReadError::io("read", &head.path, e))?;
-        let mut lines = Lines::new(input.take(end - start), start);
+        let mut lines = Lines::new(input.take(end - start), start, Some(end - start));
         let mut sink = IndexSink::new(&self.series);
         let mut parser = RowParser::new(&self.format, &head.layout);
         let read = self.block(
@@ -313,7 +314,7 @@ fn cuts(input: &mut Input, start: u64, size: u64, block: u64) -> std::io::Result
     while size - from > block {
         // A line that begins exactly here begins a block.
         input.go_to(from + block - 1)?;
-        let mut lines = Lines::new(&mut *input, from + block - 1);
+        let mut lines = Lines::new(&mut *input, from + block - 1, None);
         lines.next()?;
         let to = lines.offset().min(size);
         cuts.push((from, to));

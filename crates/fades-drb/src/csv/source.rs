@@ -106,7 +106,13 @@ impl CsvFiles {
                 None => new.push(path),
             }
         }
-        for index in self.scan(pool, new, stop)? {
+        let mut layout = found.last().map(|i| Arc::clone(&i.layout));
+        for mut index in self.scan(pool, new, stop)? {
+            // Files of a source mostly have the same columns.
+            match &layout {
+                Some(same) if *same == index.layout => index.layout = Arc::clone(same),
+                _ => layout = Some(Arc::clone(&index.layout)),
+            }
             let index = Arc::new(index);
             lock(&self.kept).keep(&index);
             found.push(index);

@@ -219,7 +219,9 @@ impl Shared {
                 Err(e) => {
                     done = Err(Halt::Failed(RetrievalFailure::NoRoom {
                         dto: name,
-                        reason: format!("no thread can be started: {e}"),
+                        reason: format!(
+                            "no thread can be started: {e}; raise TasksMax or ulimit -u"
+                        ),
                     }));
                     break;
                 }

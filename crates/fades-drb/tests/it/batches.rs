@@ -195,7 +195,7 @@ fn cannot_be_written(file: &OwnedFd, length: u64) {
     if is_root() {
         assert_eq!(in_another_process(file, Some(65_534)), "[]");
     } else {
-        println!("SKIPPED: only root can try as another user");
+        println!("SKIPPED: writing to a batch as another user: only root can become another user");
     }
     assert_eq!(content(file, length), before);
 }
@@ -213,7 +213,7 @@ fn a_batch_with_huge_pages_cannot_be_written() {
         panic!("{ready:?}")
     };
     if !huge {
-        println!("SKIPPED: no huge pages here: {advice:?}");
+        println!("SKIPPED: a batch with huge pages: no tmpfs can be mounted here: {advice:?}");
         return;
     }
     assert!(batches.contains("huge pages") && advice.is_none());

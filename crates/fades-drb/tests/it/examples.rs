@@ -30,16 +30,17 @@ fn documented() -> &'static BTreeMap<String, Sources> {
 }
 
 /// The unpacked data sets, or `None` (said aloud) when they are not there.
-fn data() -> Option<&'static Path> {
+fn data(test: &str) -> Option<&'static Path> {
     static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
-    FOLDER.get_or_init(unpack).as_deref()
+    let folder = FOLDER.get_or_init(unpack).as_deref();
+    if folder.is_none() {
+        println!("SKIPPED: {test}: FADES_TEST_DATA names no folder with the public data sets");
+    }
+    folder
 }
 
 fn unpack() -> Option<PathBuf> {
-    let Some(from) = std::env::var_os("FADES_TEST_DATA").map(PathBuf::from) else {
-        println!("SKIPPED: FADES_TEST_DATA names no folder with the public data sets");
-        return None;
-    };
+    let from = PathBuf::from(std::env::var_os("FADES_TEST_DATA")?);
     let to = Path::new(env!("CARGO_TARGET_TMPDIR")).join("data");
     let done = to.join("unpacked");
     if done.exists() {
@@ -76,7 +77,7 @@ fn independent(set: &str, folder: &Path) -> Option<Independent> {
         .arg(folder)
         .output();
     let Ok(output) = ran else {
-        println!("SKIPPED: python3 is not there for the independent computation of {set}");
+        println!("SKIPPED: independent computation of {set}: python3 is not there");
         return None;
     };
     assert!(
@@ -137,7 +138,7 @@ fn same(totals: &Totals, expected: &Independent) {
 
 /// Reads a documented set whole and compares it.
 fn read_whole(set: &str) -> Option<(fades_task::coverage::Coverage, Totals)> {
-    let folder = data()?;
+    let folder = data(set)?;
     let broker = Broker::start(&documented()[set], folder);
     let (ended, totals) = broker.run(&[dto("all")]);
     let coverage = ended.good();
@@ -200,7 +201,9 @@ fn aberdeen_is_read_exactly() {
 
 #[test]
 fn a_range_and_patterns_select_what_an_independent_count_finds() {
-    let Some(folder) = data() else { return };
+    let Some(folder) = data("a range and patterns") else {
+        return;
+    };
     let broker = Broker::start(&documented()["citizen"], folder);
     let mut day = dto("day");
     day.kind = vec!["pm2.5".into()];
@@ -233,7 +236,7 @@ fn keti_is_read_exactly_by_kind() {
     assert_eq!((coverage.rows, coverage.used), (479_007, 2_395_035));
     assert_eq!((coverage.matched, coverage.lost_total()), (45, 0));
     assert!(totals.of("419", "temperature").marked > 6000);
-    let folder = data().unwrap();
+    let folder = data("rooms").unwrap();
     let broker = Broker::start(&documented()["rooms"], folder);
     let mut co2 = dto("co2");
     co2.kind = vec!["co2".into()];

@@ -1,0 +1,192 @@
+//! The broker as a process of its own, from its first thread on.
+//!
+//! Without the usual harness: this program starts itself as a broker, with the
+//! control channel as a descriptor, as root and as another user.
+#![expect(unsafe_code, reason = "a descriptor is inherited")]
+#![expect(clippy::print_stdout, reason = "tests report on the standard output")]
+
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::time::{Duration, Instant};
+
+use fades_drb::config::Sources;
+use fades_task::message::{BrokerReport, BrokerRequest, Feed};
+use fades_task::quantity::Size;
+use fades_wire::Channel;
+
+const CONTROL: &str = "FADES_TEST_CONTROL";
+const NOBODY: u32 = 65_534;
+
+fn main() -> ExitCode {
+    if let Ok(number) = std::env::var(CONTROL) {
+        // SAFETY: whoever started this process left this descriptor for it.
+        let control = unsafe { OwnedFd::from_raw_fd(number.parse().unwrap()) };
+        let ended = fades_drb::process::run(Channel::from(control));
+        return ExitCode::from(u8::from(ended.is_err()));
+    }
+    let filters: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|a| !a.starts_with('-'))
+        .collect();
+    let tests: [(&str, fn()); 3] = [
+        (
+            "a_broker_that_is_not_root_gets_huge_pages_in_its_own_namespace",
+            other_user,
+        ),
+        ("a_broker_that_is_killed_leaves_nothing_behind", killed),
+        ("a_broker_ends_well_when_the_orchestrator_does", ends),
+    ];
+    for (name, test) in tests {
+        if filters.is_empty() || filters.iter().any(|f| name.contains(f.as_str())) {
+            test();
+            println!("test {name} ... ok");
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// A broker process and the orchestrator's end of its channel.
+struct Started {
+    child: Child,
+    control: Channel,
+    /// What the broker reads, where it may mount, and perhaps its program.
+    folder: tempfile::TempDir,
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn soon() -> Option<Instant> {
+    Some(Instant::now() + Duration::from_secs(60))
+}
+
+fn start(user: Option<u32>) -> (Started, BrokerReport) {
+    let folder = tempfile::Builder::new()
+        .prefix("fades")
+        .tempdir_in("/tmp")
+        .unwrap();
+    let open = std::fs::Permissions::from_mode(0o777);
+    std::fs::set_permissions(folder.path(), open).unwrap();
+    std::fs::write(folder.path().join("rooms.csv"), "time,t\n2026-01-01,1\n").unwrap();
+    let sources = Sources::guess(&folder.path().join("rooms.csv")).unwrap();
+    // Where another user can get at it.
+    let program = folder.path().join("broker");
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    let (control, theirs) = Channel::pair().unwrap();
+    rustix::io::fcntl_setfd(&theirs, rustix::io::FdFlags::empty()).unwrap();
+    let mut command = Command::new(program);
+    command.env(CONTROL, theirs.as_fd().as_raw_fd().to_string());
+    if let Some(user) = user {
+        command.uid(user).gid(user).current_dir("/");
+    }
+    let child = command.spawn().unwrap();
+    drop(theirs);
+    let configure = BrokerRequest::Configure {
+        folder: folder.path().join("mount").display().to_string(),
+        budget: Size(16 << 20),
+        chunk: Size(4 << 20),
+        base: "/".to_owned(),
+    };
+    let started = Started {
+        child,
+        control,
+        folder,
+    };
+    let blob = serde_json::to_vec(&sources).unwrap();
+    started.control.send(&configure, &blob, &[]).unwrap();
+    let ready = started.control.receive(soon()).unwrap().unwrap().message;
+    (started, ready)
+}
+
+impl Started {
+    /// Starts a run and takes its batch.
+    fn batch(&self) -> OwnedFd {
+        let dto = serde_json::json!({
+            "name": "d", "kind": [], "location": [], "device": [], "source": null,
+            "from": "1970-01-01T00:00:00Z", "to": "2100-01-01T00:00:00Z",
+            "need": null, "bad_rows": null,
+        });
+        let dtos = vec![serde_json::from_value(dto).unwrap()];
+        let (tender, given) = Channel::pair().unwrap();
+        let request = BrokerRequest::Retrieve { run: 1, dtos };
+        self.control.send(&request, &[], &[given.as_fd()]).unwrap();
+        let frame = tender.receive::<Feed>(soon()).unwrap().unwrap();
+        assert!(matches!(frame.message, Feed::Batch { .. }));
+        let [file] = <[_; 1]>::try_from(frame.descriptors).unwrap();
+        file
+    }
+
+    fn ended(&mut self) -> ExitStatus {
+        let deadline = soon().unwrap();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "the broker does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn left_behind(&self, path: &str) -> usize {
+        let path: &Path = &self.folder.path().join(path);
+        std::fs::read_dir(path).map_or(0, Iterator::count)
+    }
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn reopened(file: &OwnedFd) -> std::io::Result<std::fs::File> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    std::fs::OpenOptions::new().write(true).open(path)
+}
+
+fn other_user() {
+    let (started, ready) = start(is_root().then_some(NOBODY));
+    let BrokerReport::Ready { huge, advice, .. } = ready else {
+        panic!("{ready:?}")
+    };
+    let file = started.batch();
+    if !huge {
+        println!("SKIPPED: huge pages without root: no tmpfs can be mounted here: {advice:?}");
+        return;
+    }
+    assert_eq!(advice, None);
+    let error = reopened(&file).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+}
+
+fn killed() {
+    let (mut started, _) = start(None);
+    let file = started.batch();
+    started.child.kill().unwrap();
+    assert!(!started.ended().success());
+    assert_eq!(started.left_behind("mount"), 0);
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.contains(started.folder.path().to_str().unwrap()));
+    assert!(
+        reopened(&file).is_err() || file_is_sealed(&file),
+        "still nobody can write"
+    );
+}
+
+fn file_is_sealed(file: &OwnedFd) -> bool {
+    rustix::fs::fcntl_get_seals(file).is_ok_and(|s| s.contains(rustix::fs::SealFlags::WRITE))
+}
+
+fn ends() {
+    let (mut started, _) = start(None);
+    let _file = started.batch();
+    started.control.shut_down();
+    assert!(started.ended().success());
+    assert_eq!(started.left_behind("mount"), 0);
+}
