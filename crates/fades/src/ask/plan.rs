@@ -1,5 +1,7 @@
 //! What would happen to a task, for `fades submit --dry-run`.
 
+use std::collections::BTreeSet;
+
 use fades_orc::api::types::Plan;
 use fades_task::mtw::Mtw;
 use fades_task::resource::{Device, Preview};
@@ -37,10 +39,10 @@ pub(crate) fn text(plan: &Plan, mtw: &Mtw, session: &Session) -> String {
     if let Some(refusal) = &plan.retrieve_refusal {
         line("matches", refusal);
     }
-    let decision = match (&plan.refusal, &plan.retrieve_refusal) {
-        (Some(refusal), _) => session.ink(Ink::Bad, &format!("refused: {refusal}")),
-        (None, Some(_)) => session.ink(Ink::Bad, "would fail: no readings"),
-        (None, None) => session.ink(Ink::Good, "would be accepted"),
+    let decision = match decision(plan) {
+        Decision::Refused(why) => session.ink(Ink::Bad, &format!("refused: {}", visible(why))),
+        Decision::WouldFail => session.ink(Ink::Bad, "accepted, and would fail: no readings"),
+        Decision::Good => session.ink(Ink::Good, "would be accepted"),
     };
     text += &format!("{} {decision}\n", session.ink(Ink::Faint, "decision "));
     for preview in &plan.retrieve {
@@ -49,11 +51,38 @@ pub(crate) fn text(plan: &Plan, mtw: &Mtw, session: &Session) -> String {
     text
 }
 
+/// What would become of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Decision<'a> {
+    /// It would not be taken.
+    Refused(&'a str),
+    /// It would be taken, and there would be nothing to answer with.
+    WouldFail,
+    /// It would be taken, and has readings.
+    Good,
+}
+
+/// Reads the decision out of a plan.
+pub(crate) fn decision(plan: &Plan) -> Decision<'_> {
+    let silent = plan.retrieve.iter().any(|p| p.readings == 0);
+    match &plan.refusal {
+        Some(refusal) => Decision::Refused(refusal),
+        None if silent || plan.retrieve_refusal.is_some() => Decision::WouldFail,
+        None => Decision::Good,
+    }
+}
+
 fn matches(preview: &Preview) -> String {
+    // A device that moves is listed at each of its locations.
+    let devices: BTreeSet<_> = preview
+        .devices
+        .iter()
+        .map(|d| (&d.source, &d.device))
+        .collect();
     format!(
         "{}: {} devices, {} readings, {} of input",
         preview.name,
-        preview.devices.len(),
+        devices.len(),
         count(preview.readings),
         bytes(preview.batch_bytes)
     )

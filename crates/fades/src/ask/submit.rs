@@ -351,6 +351,8 @@ fn dry_run(
         false => plan::text(&planned, mtw, session),
     };
     session.data(&text)?;
-    let refused = planned.refusal.is_some() || planned.retrieve_refusal.is_some();
-    Ok(if refused { Outcome::No } else { Outcome::Done })
+    Ok(match plan::decision(&planned) {
+        plan::Decision::Good => Outcome::Done,
+        plan::Decision::Refused(_) | plan::Decision::WouldFail => Outcome::No,
+    })
 }

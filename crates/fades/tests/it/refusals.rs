@@ -106,6 +106,16 @@ fn data_that_is_not_there_is_a_failure_that_names_what_is() {
     stage
         .run(&["submit", "summary", "--kind", "colour", "--dry-run"])
         .said(1, &[]);
+    let silent = stage.run(&[
+        "submit",
+        "summary",
+        "--kind",
+        "*",
+        "--last",
+        "1m",
+        "--dry-run",
+    ]);
+    assert!(silent.code == 1 && silent.out.contains("would fail: no readings"));
 }
 
 #[test]
