@@ -247,46 +247,4 @@ fn program(isolation: Isolation) -> Result<BpfProgram, ConfineError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{ALLOWED, When, program};
-    use fades_task::limits::Isolation;
-
-    #[test]
-    fn no_path_no_program_and_no_connection_is_allowed() {
-        let forbidden = [
-            libc::SYS_open,
-            libc::SYS_openat,
-            libc::SYS_openat2,
-            libc::SYS_execve,
-            libc::SYS_execveat,
-            libc::SYS_socket,
-            libc::SYS_connect,
-            libc::SYS_fork,
-            libc::SYS_clone,
-            libc::SYS_clone3,
-            libc::SYS_process_vm_readv,
-            libc::SYS_process_vm_writev,
-            libc::SYS_readlink,
-            libc::SYS_io_uring_setup,
-        ];
-        for (call, _, reason) in ALLOWED {
-            assert!(!forbidden.contains(call), "{call}");
-            assert!(!reason.is_empty());
-        }
-    }
-
-    #[test]
-    fn calls_with_and_without_conditions_are_never_mixed() {
-        for (call, when, _) in ALLOWED {
-            let same = ALLOWED.iter().filter(|(c, ..)| c == call);
-            let all = same.clone().count();
-            let requests = same
-                .filter(|(_, w, _)| matches!(w, When::Request(_)))
-                .count();
-            assert!(all == 1 || requests == all, "{call}: {when:?}");
-        }
-        for isolation in [Isolation::Microvm, Isolation::Process] {
-            assert!(!program(isolation).unwrap().is_empty());
-        }
-    }
-}
+mod tests;

@@ -25,6 +25,9 @@ pub(crate) enum Turn {
     Gone(String),
 }
 
+/// Why a function ends whose input was taken away below it.
+pub(crate) const BATCH_IS_GONE: &str = "the batch that it was reading is no longer there";
+
 /// Why a machine could not be built or go on. Never the function's fault.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MachineError {

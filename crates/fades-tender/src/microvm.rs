@@ -16,7 +16,7 @@ use crate::address::{GuestAddr, LARGE_PAGE, Offset, PAGE};
 use crate::fault::Raw;
 use crate::image::Access;
 use crate::layout::{ALARM, DOORBELL, GATE, INPUT, INPUT_MAX, Layout, Part};
-use crate::machine::Turn;
+use crate::machine::{BATCH_IS_GONE, Turn};
 use crate::memory::{GuestMemory, Mapping, OutOfBounds};
 use crate::watch::Clocked;
 
@@ -363,9 +363,7 @@ impl Microvm {
 fn interrupted(error: kvm_ioctls::Error) -> Result<Turn, MicrovmError> {
     match error.errno() {
         libc::EINTR | libc::EAGAIN => Ok(Turn::Interrupted),
-        libc::EFAULT | libc::EHWPOISON => Ok(Turn::Gone(
-            "the batch that it was reading is no longer there".to_owned(),
-        )),
+        libc::EFAULT | libc::EHWPOISON => Ok(Turn::Gone(BATCH_IS_GONE.to_owned())),
         _ => Err(MicrovmError::Kvm {
             what: "run the function",
             source: error,
@@ -398,6 +396,9 @@ fn install(layout: &Layout, memory: &GuestMemory) -> Result<PageTables, MicrovmE
     tables.map(memory, ALARM, ALARM_PHYSICAL, PAGE, Rights::MonitorWrite)?;
     Ok(tables)
 }
+
+#[cfg(test)]
+mod tests;
 
 const _: () = {
     // Physical addresses of shared memory are its offsets, which end below the

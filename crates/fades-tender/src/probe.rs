@@ -22,11 +22,12 @@ use crate::address::{LARGE_PAGE, Offset};
 use crate::layout::{INPUT, Layout, Part};
 use crate::load::{Loaded, load_image};
 use crate::machine::{Machine, Turn};
+use crate::memory::{GuestMemory, OutOfBounds};
 use crate::microvm::Vectors;
 use crate::process::Layers;
 use crate::watch::Watch;
 
-mod function;
+pub(crate) mod function;
 
 /// What a host offers to functions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,7 +125,7 @@ enum Surprise {
     #[error(transparent)]
     Machine(#[from] crate::machine::MachineError),
     #[error(transparent)]
-    Bounds(#[from] crate::memory::OutOfBounds),
+    Bounds(#[from] OutOfBounds),
     #[error("the self-test {step}: {turn:?} came instead")]
     Turn { step: &'static str, turn: Turn },
     #[error("the self-test did not end in time")]
@@ -169,14 +170,7 @@ impl Trial {
     fn run(&mut self, watch: &Watch) -> Result<(), Surprise> {
         self.expect_call(watch, "must call its gate")?;
         self.machine.attach(batch()?, LARGE_PAGE)?;
-        let event = Event {
-            kind: event::BATCH,
-            address: INPUT.0,
-            length: LARGE_PAGE,
-            ..Event::default()
-        };
-        let at = Offset(self.mailbox().0 + std::mem::offset_of!(Mailbox, event) as u64);
-        self.machine.memory().put(at, &event)?;
+        announce(&self.layout, self.machine.memory(), LARGE_PAGE)?;
         let sum = f64::from_bits(self.expect_call(watch, "must read its input")?.args[0]);
         if sum != SUM {
             return Err(Surprise::Sum(sum));
@@ -213,6 +207,23 @@ impl Trial {
             }
         }
     }
+}
+
+/// Tells the function that `length` bytes of input are there.
+pub(crate) fn announce(
+    layout: &Layout,
+    memory: &GuestMemory,
+    length: u64,
+) -> Result<(), OutOfBounds> {
+    let event = Event {
+        kind: event::BATCH,
+        address: INPUT.0,
+        length,
+        ..Event::default()
+    };
+    let mailbox = layout.span(Part::Mailbox).offset;
+    let at = Offset(mailbox.0 + std::mem::offset_of!(Mailbox, event) as u64);
+    memory.put(at, &event)
 }
 
 /// A read-only file of one large page with a known first and last word.

@@ -21,8 +21,8 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use zerocopy::IntoBytes;
 
 use crate::address::{GuestAddr, LARGE_PAGE};
-use crate::layout::{INPUT_MAX, Layout};
-use crate::machine::Turn;
+use crate::layout::{INPUT, INPUT_MAX, Layout};
+use crate::machine::{BATCH_IS_GONE, Turn};
 use crate::memory::{GuestMemory, OutOfBounds};
 use crate::watch::Clocked;
 
@@ -274,7 +274,11 @@ impl Process {
                     let raw = trace::fault(self.pid, signal);
                     self.kill();
                     self.reap();
-                    Turn::Fault(raw)
+                    if signal == libc::SIGBUS && self.is_input(raw.address) {
+                        Turn::Gone(BATCH_IS_GONE.to_owned())
+                    } else {
+                        Turn::Fault(raw)
+                    }
                 }
                 Some(Change::Stopped(signal)) => {
                     self.kill();
@@ -297,6 +301,11 @@ impl Process {
             };
             return Ok(Some(self.over(turn)));
         }
+    }
+
+    fn is_input(&self, address: Option<GuestAddr>) -> bool {
+        let input = INPUT.0..INPUT.0 + self.input;
+        address.is_some_and(|a| input.contains(&a.0))
     }
 
     fn over(&mut self, turn: Turn) -> Turn {

@@ -49,7 +49,7 @@ unsafe extern "C" {
 }
 
 /// The function's text.
-pub(super) fn text() -> &'static [u8] {
+pub(crate) fn text() -> &'static [u8] {
     let start = &raw const fades_probe_function;
     let end = &raw const fades_probe_function_end;
     // SAFETY: both symbols bound the constants that are assembled above.
@@ -57,7 +57,7 @@ pub(super) fn text() -> &'static [u8] {
 }
 
 /// An image of nothing but the text.
-pub(super) fn image() -> Image {
+pub(crate) fn image() -> Image {
     let start = GuestAddr(crate::image::ADDRESSES.start);
     Image {
         about: About {

@@ -3,13 +3,13 @@
 
 use fades_task::exit::Exit;
 use fades_task::limits::Isolation;
-use fades_task::message::{Feed, Release};
+use fades_task::message::{Feed, Release, TenderReport};
 use fades_task::quantity::Size;
 use serde_json::json;
 
 use crate::images::image;
 use crate::on_every_isolation;
-use crate::tending::{Deed, Tending, batch, start};
+use crate::tending::{Deed, Tending, batch, soon, start};
 
 on_every_isolation! {
     hello_answers_and_every_part_of_the_time_is_told,
@@ -26,6 +26,7 @@ on_every_isolation! {
     memory_is_zero_at_the_start,
     parameters_and_zone_arrive,
     a_batch_that_is_not_what_was_announced_is_refused,
+    a_batch_that_vanishes_is_not_the_functions_fault,
 }
 
 fn hello_answers_and_every_part_of_the_time_is_told(on: Isolation) {
@@ -290,4 +291,40 @@ fn a_batch_that_is_not_what_was_announced_is_refused(on: Isolation) {
     assert!(with(2 << 20, &[writable.as_fd()], 0).contains("can be written"));
     assert!(with(4096, &[odd.as_fd()], 0).contains("2 MiB"));
     assert!(with(2 << 20, &[good.as_fd()], 1).contains("does not have"));
+}
+
+fn a_batch_that_vanishes_is_not_the_functions_fault(on: Isolation) {
+    use std::fs::File;
+    // A batch in a file that is cut off as soon as the function has it: the
+    // header was read, its last pages are not there any more.
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), bytes_of(&batch(0, &[1.0]))).unwrap();
+    let deed = Deed::new(on, "read-after-a-word").with("n", (2 << 20) - 8);
+    let tending = deed.begin();
+    tending.feed_batch(&File::open(file.path()).unwrap().into());
+    let frame = tending
+        .control
+        .receive::<TenderReport>(soon())
+        .unwrap()
+        .unwrap();
+    assert!(matches!(frame.message, TenderReport::Ready { .. }));
+    let frame = tending
+        .control
+        .receive::<TenderReport>(soon())
+        .unwrap()
+        .unwrap();
+    assert!(matches!(frame.message, TenderReport::Log { .. }));
+    file.as_file().set_len(4096).unwrap();
+    let exit = tending.outcome().ended().exit.clone();
+    assert!(
+        matches!(&exit, Exit::Killed { reason } if reason.contains("no longer there")),
+        "{exit}"
+    );
+}
+
+fn bytes_of(batch: &std::os::fd::OwnedFd) -> Vec<u8> {
+    let mut bytes = vec![0; 2 << 20];
+    let read = rustix::io::pread(batch, &mut bytes, 0).unwrap();
+    assert_eq!(read, bytes.len());
+    bytes
 }

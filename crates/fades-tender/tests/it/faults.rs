@@ -168,6 +168,43 @@ fn system_calls_do_not_reach_a_kernel(on: Isolation) {
     }
 }
 
+/// The calls that the gate of a process needs are of no other use.
+#[test]
+fn the_gates_system_calls_work_for_the_gate_alone() {
+    const INPUT: u64 = 0x10_0000_0000;
+    let write = 3;
+    for (deed, number, address, n) in [
+        ("raw-map", 9, 0x3000_0000, 1),
+        ("raw-map", 9, INPUT, write),
+        ("raw-map", 9, INPUT, 1),
+        ("raw-unmap", 11, 0x40_0000, 4096),
+        ("raw-unmap", 11, INPUT, 9 << 30),
+        ("raw-write", 1, 0, 0),
+        ("raw-receive", 47, 0, 0),
+        ("raw-exit", 231, 0, 0),
+    ] {
+        let deed = Deed::new(Isolation::Process, deed)
+            .with("address", address)
+            .with("n", n);
+        let fault = fault(deed);
+        assert_eq!(fault.what, format!("system call {number} (SIGSYS)"));
+    }
+}
+
+#[test]
+fn a_process_that_does_not_listen_or_hangs_up_is_ended() {
+    for (deed, words) in [
+        ("raw-ring", "rings without listening"),
+        ("raw-close", "closed the connection"),
+    ] {
+        let exit = Deed::new(Isolation::Process, deed).exit();
+        let Exit::Killed { reason } = exit else {
+            panic!("{deed}: {exit}");
+        };
+        assert!(reason.contains(words), "{reason}");
+    }
+}
+
 fn what_belongs_to_the_host_is_out_of_reach(on: Isolation) {
     // Monitor, its stack and its doorbell; none of them is there in a process.
     for address in [0x6000_0000_u64, 0x6000_1000, 0x6100_0ff8, 0x7100_0000] {

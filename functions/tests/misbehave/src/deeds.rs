@@ -49,6 +49,27 @@ fn spin() -> ! {
     }
 }
 
+/// A system call as the gate of a process makes them.
+fn raw(number: u64, args: [u64; 4]) -> u64 {
+    let result;
+    // SAFETY: none; whether this is allowed is what a test wants to know.
+    unsafe {
+        asm!("syscall", inout("rax") number => result, in("rdi") args[0], in("rsi") args[1],
+             in("rdx") args[2], in("r10") args[3], in("r8") u64::MAX, in("r9") 0_u64,
+             out("rcx") _, out("r11") _)
+    };
+    result
+}
+
+/// Calls the supervisor of a process again and again without hearing it.
+fn ring() -> ! {
+    let level_and_text = [3, boot().heap.address, 0, 0];
+    call(op::LOG, level_and_text);
+    loop {
+        raw(1, [0, boot().mailbox, 1, 0]);
+    }
+}
+
 /// Uses the stack until there is none left, a page at a time.
 #[inline(never)]
 fn recurse(depth: u64) -> u64 {
@@ -122,6 +143,16 @@ pub(crate) fn at_start(it: &mut Misbehave) -> Result<(), Abort> {
         "int80" => instruction!("mov eax, 1", "int 0x80", "ud2"),
         "syscall" => instruction!("mov eax, 39", "syscall", "ud2"),
         "sysenter" => instruction!("sysenter"),
+        "raw-ring" => ring(),
+        "raw-close" => {
+            raw(3, [0; 4]);
+            spin();
+        }
+        "raw-map" => drop(black_box(raw(9, [it.address, 4096, it.n, 0x22]))),
+        "raw-unmap" => drop(black_box(raw(11, [it.address, it.n, 0, 0]))),
+        "raw-write" => drop(black_box(raw(1, [1, boot().mailbox, 1, 0]))),
+        "raw-receive" => drop(black_box(raw(47, [1, boot().mailbox, 0, 0]))),
+        "raw-exit" => drop(black_box(raw(231, [0; 4]))),
         "vmcall" => instruction!("vmcall", "ud2"),
         "vmmcall" => instruction!("vmmcall", "ud2"),
         "hlt" => instruction!("hlt", "ud2"),
@@ -214,6 +245,13 @@ pub(crate) fn with_input(it: &mut Misbehave, batch: &Batch<'_>) {
         "log-of-input" => call(op::LOG, [3, start, 8, 0]),
         "log-across-input" => call(op::LOG, [3, start + it.n - 8, 16, 0]),
         "loop-with-input" => spin(),
+        "read-after-a-word" => {
+            log!(info, "has its batch");
+            // Until the page is taken away below it.
+            loop {
+                black_box(peek(start + it.n));
+            }
+        }
         "padding" => {
             let used = batch.value().as_ptr_range().end as u64;
             let stray = (used..start + it.n).filter(|a| peek(*a) != 0).count();

@@ -1,0 +1,137 @@
+//! The list, and the confinement itself: entered by this test program started
+//! once more, which then tries what is forbidden.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, ExitStatus};
+
+use super::{ALLOWED, When, enter, filter, program};
+use fades_task::limits::Isolation;
+
+#[test]
+fn no_path_no_program_and_no_connection_is_allowed() {
+    let forbidden = [
+        libc::SYS_open,
+        libc::SYS_openat,
+        libc::SYS_openat2,
+        libc::SYS_execve,
+        libc::SYS_execveat,
+        libc::SYS_socket,
+        libc::SYS_connect,
+        libc::SYS_fork,
+        libc::SYS_clone,
+        libc::SYS_clone3,
+        libc::SYS_process_vm_readv,
+        libc::SYS_process_vm_writev,
+        libc::SYS_readlink,
+        libc::SYS_io_uring_setup,
+    ];
+    for (call, _, reason) in ALLOWED {
+        assert!(!forbidden.contains(call), "{call}");
+        assert!(!reason.is_empty());
+    }
+}
+
+#[test]
+fn calls_with_and_without_conditions_are_never_mixed() {
+    for (call, when, _) in ALLOWED {
+        let same = ALLOWED.iter().filter(|(c, ..)| c == call);
+        let all = same.clone().count();
+        let requests = same
+            .filter(|(_, w, _)| matches!(w, When::Request(_)))
+            .count();
+        assert!(all == 1 || requests == all, "{call}: {when:?}");
+    }
+    for isolation in [Isolation::Microvm, Isolation::Process] {
+        assert!(!program(isolation).unwrap().is_empty());
+    }
+}
+
+/// Says to the test below what to try.
+const TRY: &str = "FADES_TENDER_TRY";
+
+/// Starts this program to try `what` in confinement.
+fn tried(what: &str) -> ExitStatus {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "confine::tests::tries_what_it_is_told"])
+        .env(TRY, what)
+        .output()
+        .unwrap()
+        .status
+}
+
+#[test]
+fn files_are_out_of_reach_before_the_filter_is_there() {
+    assert_eq!(tried("files").code(), Some(0));
+}
+
+#[test]
+fn the_process_cannot_be_inspected_or_dump_its_memory() {
+    assert_eq!(tried("inspection").code(), Some(0));
+}
+
+#[test]
+fn forbidden_calls_kill_and_allowed_ones_do_not() {
+    for what in ["open", "socket", "fork", "executable memory", "other ioctl"] {
+        assert_eq!(tried(what).signal(), Some(libc::SIGSYS), "{what}");
+    }
+    assert_eq!(tried("memory").code(), Some(0));
+}
+
+/// A part of the tests above; nothing by itself.
+#[test]
+fn tries_what_it_is_told() {
+    let Ok(what) = std::env::var(TRY) else {
+        return;
+    };
+    // SAFETY: ends this program, which is here for nothing else.
+    unsafe { libc::_exit(i32::from(!holds(&what))) }
+}
+
+fn holds(what: &str) -> bool {
+    let before = enter();
+    match what {
+        "files" => {
+            let refused = |path| {
+                let error = std::fs::File::open(path).err();
+                error.is_some_and(|e| e.kind() == std::io::ErrorKind::PermissionDenied)
+            };
+            before.is_ok() && (refused("/etc/passwd") && refused("/proc/self/maps") || !landlock())
+        }
+        "inspection" => {
+            // SAFETY: asks about this process.
+            let dumpable = unsafe { libc::prctl(libc::PR_GET_DUMPABLE) };
+            let core = rustix::process::getrlimit(rustix::process::Resource::Core);
+            before.is_ok() && dumpable == 0 && core.maximum == Some(0)
+        }
+        _ => filter(Isolation::Process).is_ok() && call(what),
+    }
+}
+
+/// Whether this kernel has landlock at all.
+fn landlock() -> bool {
+    super::landlock_domain().is_ok_and(|d| d.is_some())
+}
+
+/// Makes one call that the filter judges.
+fn call(what: &str) -> bool {
+    let page = |protection| {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        // SAFETY: a new mapping at an address that the kernel chooses.
+        let mapped = unsafe { libc::mmap(std::ptr::null_mut(), 4096, protection, flags, -1, 0) };
+        if mapped == libc::MAP_FAILED { -1 } else { 0 }
+    };
+    let result = match what {
+        // SAFETY: the path is a string of C.
+        "open" => unsafe { libc::open(c"/etc/passwd".as_ptr(), libc::O_RDONLY) },
+        // SAFETY: makes a descriptor.
+        "socket" => unsafe { libc::socket(libc::AF_UNIX, libc::SOCK_STREAM, 0) },
+        // SAFETY: the child does nothing but end.
+        "fork" => unsafe { libc::fork() },
+        // SAFETY: asks about a terminal that is none.
+        "other ioctl" => unsafe { libc::ioctl(0, libc::TIOCGWINSZ, 0) },
+        "executable memory" => page(libc::PROT_READ | libc::PROT_EXEC),
+        "memory" => page(libc::PROT_READ | libc::PROT_WRITE),
+        _ => -1,
+    };
+    result >= 0
+}
