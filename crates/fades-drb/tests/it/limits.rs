@@ -5,6 +5,7 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use fades_drb::config::Sources;
 use fades_task::message::{BrokerRequest, Feed, Release};
@@ -197,6 +198,51 @@ fn a_series_larger_than_a_batch_is_the_same_as_in_one() {
     let whole = Broker::start(&sources, folder.path()).run(&[range]);
     assert_eq!(whole.1.series, parts.1.series);
     assert_eq!(whole.0.good(), parts.0.good());
+}
+
+#[test]
+fn idle_tenders_together_get_no_more_than_the_budget() {
+    let folder = tempfile::tempdir().unwrap();
+    for d in 0..4 {
+        let path = folder.path().join(format!("{d}.csv"));
+        let mut file = std::io::BufWriter::new(fs::File::create(path).unwrap());
+        writeln!(file, "time,device,a,b,c").unwrap();
+        for i in 0..30_000 {
+            writeln!(file, "{i},{d},1,2,3").unwrap();
+        }
+    }
+    let sources = large(folder.path(), "{device}");
+    let (budget, chunk) = (8 << 20, 2 << 20);
+    let broker = Broker::with_memory(&sources, folder.path(), budget, chunk);
+    let tenders: Vec<_> = (0..6).map(|run| broker.begin(run, &[dto("a")])).collect();
+    let mut bytes = 0;
+    let mut held = Vec::new();
+    for tender in &tenders {
+        let briefly = Some(Instant::now() + Duration::from_millis(300));
+        let mut batches = Vec::new();
+        while let Ok(Some(frame)) = tender.receive::<Feed>(briefly) {
+            let Feed::Batch { length, .. } = frame.message else {
+                panic!("{:?}", frame.message)
+            };
+            bytes += length;
+            batches.push(frame.descriptors);
+        }
+        held.push(batches);
+    }
+    assert!((chunk..=budget).contains(&bytes), "{bytes}");
+    // None has failed: they go on as room comes back.
+    let working: Vec<_> = std::iter::zip(tenders, held)
+        .map(|(tender, batches)| {
+            std::thread::spawn(move || {
+                for batch in batches {
+                    drop(batch);
+                    tender.send(&Release::Batch, &[], &[]).unwrap();
+                }
+                drain(&tender, |_| ()).finished
+            })
+        })
+        .collect();
+    assert!(working.into_iter().all(|w| w.join().unwrap()));
 }
 
 #[test]
