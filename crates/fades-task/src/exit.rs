@@ -35,6 +35,10 @@ pub enum Exit {
         requested: u64,
         /// The limit of the run.
         limit: Size,
+        /// The function's own code that asked, as symbol and offset, when
+        /// symbols are there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        place: Option<String>,
     },
     /// It did what its address space or its privileges do not allow.
     Fault(Fault),
@@ -100,10 +104,20 @@ impl fmt::Display for Exit {
             Self::Done => write!(f, "done"),
             Self::Aborted { message } => write!(f, "the function gave up: {message}"),
             Self::Panicked { message } => write!(f, "the function panicked: {message}"),
-            Self::OutOfMemory { requested, limit } => write!(
-                f,
-                "out of memory: {requested} bytes more do not fit limits.memory = \"{limit}\""
-            ),
+            Self::OutOfMemory {
+                requested,
+                limit,
+                place,
+            } => {
+                write!(f, "out of memory")?;
+                if let Some(place) = place {
+                    write!(f, " in {place}")?;
+                }
+                write!(
+                    f,
+                    ": {requested} bytes more do not fit limits.memory = \"{limit}\""
+                )
+            }
             Self::Fault(fault) => write!(f, "{fault}"),
             Self::Deadline {
                 clock: Clock::Time,
@@ -169,6 +183,7 @@ mod tests {
             Exit::OutOfMemory {
                 requested: 1,
                 limit: Size(1),
+                place: Some(text()),
             },
             Exit::Fault(fault),
             Exit::Deadline {

@@ -54,7 +54,7 @@ pub(crate) enum Call {
     Done,
     Abort(TextAt),
     Panic(TextAt),
-    OutOfMemory { size: u64 },
+    OutOfMemory { size: u64, callers: TextAt },
     OutputFull { needed: u64 },
 }
 
@@ -84,7 +84,7 @@ pub(crate) enum Broken {
 impl Phase {
     /// Judges a call, and moves on when it is allowed.
     pub(crate) fn call(&mut self, mailbox: &Mailbox) -> Result<Call, Broken> {
-        let [a, b, c, _] = mailbox.args;
+        let [a, b, c, d] = mailbox.args;
         let text = |address, length| TextAt {
             address: GuestAddr(address),
             length,
@@ -115,7 +115,10 @@ impl Phase {
             },
             op::ABORT => Ok(Call::Abort(text(a, b))),
             op::PANIC => Ok(Call::Panic(text(a, b))),
-            op::OUT_OF_MEMORY => Ok(Call::OutOfMemory { size: a }),
+            op::OUT_OF_MEMORY => Ok(Call::OutOfMemory {
+                size: a,
+                callers: text(c, d),
+            }),
             op::OUTPUT_FULL => Ok(Call::OutputFull { needed: a }),
             unknown => Err(Broken::UnknownCall(unknown)),
         }

@@ -27,6 +27,9 @@ mod answer;
 
 use answer::Answer;
 
+/// Longest list of callers that is looked at, bytes.
+const CALLERS_MAX: u64 = 128;
+
 /// A function about to run.
 pub(crate) struct Session<'a> {
     start: &'a Start,
@@ -130,8 +133,7 @@ impl<'a> Session<'a> {
                 Ok(Turn::Gate) => self.serve(),
                 Ok(Turn::Interrupted) => Ok(()),
                 Ok(Turn::Fault(raw)) => {
-                    let symbols = self.start.symbols.as_deref().unwrap_or_default();
-                    let symbols = Symbols::parse(symbols);
+                    let symbols = self.symbols();
                     Err(Exit::Fault(raw.describe(self.layout, &symbols, self.input)))
                 }
                 Ok(Turn::Gone(reason)) => Err(Exit::Killed { reason }),
@@ -182,9 +184,10 @@ impl<'a> Session<'a> {
             Call::Panic(text) => Err(Exit::Panicked {
                 message: self.text(text)?,
             }),
-            Call::OutOfMemory { size } => Err(Exit::OutOfMemory {
+            Call::OutOfMemory { size, callers } => Err(Exit::OutOfMemory {
                 requested: size,
                 limit: self.start.limits.memory,
+                place: self.place(callers),
             }),
             Call::OutputFull { needed } => Err(Exit::OutputOverflow {
                 needed,
@@ -339,6 +342,23 @@ impl<'a> Session<'a> {
             Some(text) => self.report(&TenderReport::Log { level, text }),
             None => Ok(()),
         }
+    }
+
+    fn symbols(&self) -> Symbols {
+        Symbols::parse(self.start.symbols.as_deref().unwrap_or_default())
+    }
+
+    /// The innermost code of the function itself in a list of addresses that
+    /// the function gave: a hint, so that a list that cannot be read is none.
+    fn place(&self, callers: TextAt) -> Option<String> {
+        let length = callers.length.min(CALLERS_MAX) & !7;
+        let bytes = self.copy_text(TextAt { length, ..callers }).ok()?;
+        let addresses = bytes.chunks_exact(8).map(|c| {
+            c.iter()
+                .rev()
+                .fold(0, |address, b| address << 8 | u64::from(*b))
+        });
+        self.symbols().of_the_author(addresses)
     }
 
     /// The function's last words.

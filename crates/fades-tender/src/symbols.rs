@@ -1,6 +1,16 @@
 //! Names for instruction addresses, from the symbols that travel beside an
 //! image.
 
+/// Beginnings of names that are not the author's.
+const LIBRARIES: [&str; 6] = [
+    "alloc::",
+    "core::",
+    "fades_sdk::",
+    "talc::",
+    "__rust",
+    "rust_",
+];
+
 /// The functions of an image, by ascending address.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Symbols {
@@ -21,6 +31,19 @@ impl Symbols {
         let mut sorted: Vec<_> = text.lines().filter_map(symbol).collect();
         sorted.sort_by_key(|s| s.address);
         Self { sorted }
+    }
+
+    /// The first of `addresses`, innermost first, that lies in code of the
+    /// function's author and not in a library that every function links.
+    pub(crate) fn of_the_author(&self, addresses: impl Iterator<Item = u64>) -> Option<String> {
+        let named = addresses.filter_map(|address| self.name(address));
+        let mut own = named.filter(|name| {
+            let path = name.trim_start_matches(['<', '&']);
+            let library = LIBRARIES.iter().any(|library| path.starts_with(library));
+            // Nothing returns to the start of a function.
+            !library && !name.ends_with("+0x0")
+        });
+        own.next()
     }
 
     /// The function around `address`, and how far into it, as `name+0x10`.
@@ -50,6 +73,17 @@ fn symbol(line: &str) -> Option<Symbol> {
 #[cfg(test)]
 mod tests {
     use super::Symbols;
+
+    #[test]
+    fn libraries_are_passed_over_for_the_author_s_own_code() {
+        let symbols = Symbols::parse(
+            "1000 10 <alloc::raw_vec::RawVec<T>>::grow_one\n2000 10 overheat::Overheat::keep\n\
+             3000 10 fades_sdk::serve\n4000 10 main\n",
+        );
+        let place = symbols.of_the_author([0x1001, 0x4000, 0x5000, 0x2004, 0x3004].into_iter());
+        assert_eq!(place.unwrap(), "overheat::Overheat::keep+0x4");
+        assert_eq!(symbols.of_the_author([0x1001, 0x3000].into_iter()), None);
+    }
 
     #[test]
     fn an_address_is_named_by_the_function_around_it() {

@@ -32,12 +32,15 @@ fn an_allocation_that_does_not_fit_is_named(on: Isolation) {
         let Exit::OutOfMemory {
             requested,
             limit: named,
+            place,
         } = exit
         else {
             panic!("{deed}: {exit}");
         };
         assert_eq!(named, limit);
         assert!(requested >= n.max(64 << 10), "{requested}");
+        let place = place.unwrap();
+        assert!(place.starts_with("misbehave::"), "{place}");
     }
 }
 
