@@ -8,7 +8,13 @@ use std::fmt;
 
 /// Reasons for skipping that lie in the host and not in how the tests were
 /// called.
-const FORCED: [&str; 2] = ["no /dev/kvm", "/dev/kvm cannot be used"];
+const FORCED: [&str; 5] = [
+    "no /dev/kvm",
+    "/dev/kvm cannot be used",
+    "no tmpfs can be mounted here",
+    "only root can become another user",
+    "only root can mount a small file system",
+];
 
 /// A test that did not run.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -55,7 +55,8 @@ pub(crate) struct NodePart {
     /// Room for input that waits in batch files.
     #[serde(default = "batches")]
     pub(crate) batches: Size,
-    /// Length at which a batch ends and the next begins.
+    /// Length at which a batch ends and the next begins; less where `batches`
+    /// would not have room for two of each run.
     #[serde(default = "chunk")]
     pub(crate) chunk: Size,
     /// Tasks that run at one time.
@@ -161,14 +162,26 @@ impl NodeFile {
     }
 }
 
+/// A batch is whole pages of this size, bytes.
+const CHUNK_MIN: u64 = 2 << 20;
+
 impl NodePart {
+    /// The chunk with which every run at a time can have one batch being filled
+    /// while its function works on another, so that functions which never give
+    /// a batch back cannot keep the others from theirs.
+    pub(crate) fn chunk_of_a_run(&self) -> Size {
+        let share = self.batches.0 / (2 * u64::from(self.parallel));
+        let whole = share.min(self.chunk.0) / CHUNK_MIN * CHUNK_MIN;
+        Size(whole.max(CHUNK_MIN))
+    }
+
     /// What the types cannot say.
     fn check(&self) -> Result<(), Problem> {
         if self.parallel == 0 {
             return Err(Problem::new("node.parallel is 0: no task could ever run")
                 .remedy("write 1 or more, or leave it out"));
         }
-        if self.chunk.0 < 2 << 20 {
+        if self.chunk.0 < CHUNK_MIN {
             return Err(Problem::new(format!(
                 "node.chunk is {}: a batch has at least 2MiB",
                 self.chunk
@@ -208,6 +221,18 @@ mod tests {
             file.socket(Path::new("/srv/n")),
             Path::new("/srv/n/node.sock")
         );
+    }
+
+    #[test]
+    fn runs_share_the_room_for_batches_so_that_each_has_two() {
+        let chunk = |lines: &str| {
+            let file = parsed(&format!("[node]\nname = \"n\"\n{lines}\n")).unwrap();
+            file.node.chunk_of_a_run().to_string()
+        };
+        assert_eq!(chunk("parallel = 2"), "64MiB");
+        assert_eq!(chunk("parallel = 16"), "32MiB");
+        assert_eq!(chunk("parallel = 100"), "4MiB");
+        assert_eq!(chunk("parallel = 10000"), "2MiB");
     }
 
     #[test]
