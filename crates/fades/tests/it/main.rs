@@ -14,3 +14,4 @@ mod misdeeds;
 mod questions;
 mod refusals;
 mod stage;
+mod trying;
