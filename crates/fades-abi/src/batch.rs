@@ -206,8 +206,16 @@ impl fmt::Display for BatchError {
             }
             Self::Column(id) => ("column ", id as usize, " does not fit the batch"),
             Self::MissingColumn(id) => ("column ", id as usize, " is missing"),
-            Self::Rows(i) => ("series ", i as usize, " does not continue where the last one ended"),
-            Self::Text(i) => ("series ", i as usize, " has a name that is no text of the batch"),
+            Self::Rows(i) => (
+                "series ",
+                i as usize,
+                " does not continue where the last one ended",
+            ),
+            Self::Text(i) => (
+                "series ",
+                i as usize,
+                " has a name that is no text of the batch",
+            ),
             Self::Full(n) => ("", n, " bytes are needed for this batch"),
         };
         f.write_str(before)?;
