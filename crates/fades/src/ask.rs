@@ -9,5 +9,6 @@ pub(crate) mod ps;
 pub(crate) mod render;
 pub(crate) mod result;
 pub(crate) mod show;
+mod signed;
 pub(crate) mod submit;
 pub(crate) mod target;

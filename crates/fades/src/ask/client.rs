@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use fades_orc::api::types::{NodeInfo, Problem as Refused, TaskList};
+use fades_orc::api::types::{NodeInfo, Problem as Refused, TaskDetail, TaskList};
 use fades_task::identity::Name;
 use fades_task::quantity;
 use fades_trust::key::SecretKey;
@@ -225,15 +225,18 @@ impl Client {
 
     /// The id of the task that `given` is, begins, or that is the last one.
     pub(crate) fn task_id(&self, given: Option<&str>) -> Result<Name, Problem> {
+        // Who may read one task may not be allowed to list all.
+        if let Some(id) = given.and_then(|g| g.parse::<Name>().ok())
+            && self.get::<TaskDetail>(&format!("/v1/tasks/{id}")).is_ok()
+        {
+            return Ok(id);
+        }
         let list: TaskList = self.get("/v1/tasks?limit=500")?;
         let Some(given) = given else {
             let last = list.tasks.first().map(|t| t.id.clone());
             return last.ok_or_else(|| Problem::refused("the node has no tasks yet"));
         };
         let ids: Vec<&Name> = list.tasks.iter().map(|t| &t.id).collect();
-        if let Some(exact) = ids.iter().find(|id| id.as_str() == given) {
-            return Ok((*exact).clone());
-        }
         match ids
             .iter()
             .filter(|id| id.as_str().starts_with(given))

@@ -1,6 +1,6 @@
 //! `fades submit`: signs a task and hands it in.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use fades_orc::api::types::{FunctionList, Plan, TaskSummary};
 use fades_task::identity::{Digest, ImageRef, Name};
@@ -8,14 +8,14 @@ use fades_task::limits::Isolation;
 use fades_task::mtw::{Mtw, Retrieve};
 use fades_task::quantity::{Duration, Share, Size};
 use fades_task::time::{Time, Zone};
-use fades_trust::key::SecretKey;
+use fades_trust::envelope::Envelope;
 use fades_trust::task::sign_task;
 use hyper::{Method, StatusCode};
 use serde_json::Value;
 
 use super::client::Client;
 use super::draft::{self, Defaults};
-use super::{plan, result, show};
+use super::{plan, result, show, signed};
 use crate::cli::shared::{NodeChoice, Output};
 use crate::keys::file;
 use crate::problem::{Attempt, Outcome, Problem};
@@ -27,7 +27,7 @@ pub(crate) struct Args {
     /// The function: a name, or NAME@sha256:DIGEST
     #[arg(required_unless_present = "file", conflicts_with = "file")]
     function: Option<ImageRef>,
-    /// Take the task from a TOML or JSON file
+    /// Take the task from a TOML or JSON file, or as `fades sign` made it (.dsse)
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// A parameter of the function
@@ -149,23 +149,14 @@ fn isolation(word: &str) -> Result<Isolation, String> {
 /// Carries out `fades submit`.
 pub(crate) fn run(args: &Args, session: &Session) -> Result<Outcome, Problem> {
     let client = Client::find(&args.node, session)?;
-    let mut mtw = task(args, &client)?;
-    pin(&mut mtw, &client)?;
-    if let Some(path) = &args.save {
-        save(&mtw, path, session)?;
-    }
-    let own;
-    let key = match &args.key {
-        Some(given) => {
-            own = file::read_secret(&file::secret_path(given, session)?)?;
-            &own
-        }
-        None => client.key()?,
+    let (envelope, mtw) = match &args.file {
+        Some(path) if signed::is_envelope(path) => as_signed(args, path)?,
+        _ => signed_here(args, &client, session)?,
     };
     if args.dry_run {
-        return dry_run(&mtw, key, &client, &args.output, session);
+        return dry_run(&envelope, &mtw, &client, &args.output, session);
     }
-    let accepted = submit(&mtw, key, &client)?;
+    let accepted = hand_in(&envelope, &client)?;
     if args.wait {
         session.talk(&format!(
             "task {} {}",
@@ -184,6 +175,39 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Outcome, Problem> {
         false => session.data(&format!("{}\n", accepted.summary.id))?,
     }
     Ok(Outcome::Done)
+}
+
+/// A task that somebody signed before.
+fn as_signed(args: &Args, path: &Path) -> Result<(Envelope, Mtw), Problem> {
+    let (envelope, mtw) = signed::read(path)?;
+    let mut changed = mtw.clone();
+    changed.function.params.extend(args.params.iter().cloned());
+    args.more.apply(&mut changed);
+    if changed != mtw || args.key.is_some() {
+        return Err(signed::unchangeable(path));
+    }
+    Ok((envelope, mtw))
+}
+
+/// The task that the options or the file describe, signed now.
+fn signed_here(
+    args: &Args,
+    client: &Client,
+    session: &Session,
+) -> Result<(Envelope, Mtw), Problem> {
+    let mut mtw = task(args, client)?;
+    pin(&mut mtw, client)?;
+    if let Some(path) = &args.save {
+        save(&mtw, path, session)?;
+    }
+    let envelope = match &args.key {
+        Some(given) => {
+            let key = file::read_secret(&file::secret_path(given, session)?)?;
+            sign_task(&mtw, &key)
+        }
+        None => sign_task(&mtw, client.key()?),
+    };
+    Ok((envelope, mtw))
 }
 
 /// The task that the options or the file describe.
@@ -303,7 +327,7 @@ fn newest(name: &Name, client: &Client) -> Result<Digest, Problem> {
     })
 }
 
-fn save(mtw: &Mtw, path: &PathBuf, session: &Session) -> Result<(), Problem> {
+fn save(mtw: &Mtw, path: &Path, session: &Session) -> Result<(), Problem> {
     std::fs::write(path, draft::to_file(mtw)?)
         .or_problem(|| format!("cannot write {}", path.display()))?;
     session.talk(&format!("saved as {}", path.display()));
@@ -311,9 +335,9 @@ fn save(mtw: &Mtw, path: &PathBuf, session: &Session) -> Result<(), Problem> {
 }
 
 /// What the node said to a task.
-pub(crate) struct Accepted {
+struct Accepted {
     /// The task there.
-    pub(crate) summary: TaskSummary,
+    summary: TaskSummary,
     again: bool,
 }
 
@@ -327,9 +351,9 @@ impl Accepted {
     }
 }
 
-/// Signs a task and hands it in.
-pub(crate) fn submit(mtw: &Mtw, key: &SecretKey, client: &Client) -> Result<Accepted, Problem> {
-    let body = sign_task(mtw, key).to_json();
+/// Hands in a signed task.
+fn hand_in(envelope: &Envelope, client: &Client) -> Result<Accepted, Problem> {
+    let body = envelope.to_json();
     let reply = client.send(Method::POST, "/v1/tasks", body.into(), "application/json")?;
     let again = reply.status != StatusCode::CREATED;
     let summary = reply.read()?;
@@ -337,13 +361,13 @@ pub(crate) fn submit(mtw: &Mtw, key: &SecretKey, client: &Client) -> Result<Acce
 }
 
 fn dry_run(
+    envelope: &Envelope,
     mtw: &Mtw,
-    key: &SecretKey,
     client: &Client,
     output: &Output,
     session: &Session,
 ) -> Result<Outcome, Problem> {
-    let body = sign_task(mtw, key).to_json();
+    let body = envelope.to_json();
     let reply = client.send(Method::POST, "/v1/plan", body.into(), "application/json")?;
     let planned: Plan = reply.read()?;
     let text = match output.json() {

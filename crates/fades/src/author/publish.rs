@@ -28,6 +28,9 @@ pub(crate) struct Args {
     /// Sign with this key: a name in your configuration, or a file
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
+    /// The signature that `fades sign` made, instead of signing now
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "name"])]
+    envelope: Option<PathBuf>,
     #[command(flatten)]
     output: Output,
     #[command(flatten)]
@@ -38,15 +41,12 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, session: &Session) -> Result<Outcome, Problem> {
     let image = image::read(&args.image, args.name.as_ref())?;
     let client = Client::find(&args.node, session)?;
-    let key = match (&args.key, &client.target.publish_key) {
-        (Some(given), _) => file::read_secret(&file::secret_path(given, session)?)?,
-        (None, Some(path)) => file::read_secret(path)?,
-        (None, None) => {
-            return Err(Problem::new("no key to sign the function with")
-                .remedy("fades publish IMAGE --key NAME"));
-        }
+    let envelope = match &args.envelope {
+        Some(path) => std::fs::read_to_string(path)
+            .or_problem(|| format!("cannot read {}", path.display()))?,
+        None => sign_function(&image.statement, &key(args, &client, session)?).to_json(),
     };
-    let (info, again) = upload(&image, &key, &client)?;
+    let (info, again) = upload(image, envelope, &client)?;
     let node = &client.target.name;
     session.talk(&match again {
         true => format!("node {node} had {} already", info.name),
@@ -62,16 +62,26 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Outcome, Problem> {
     Ok(Outcome::Done)
 }
 
-/// Signs and uploads; whether the node had it before.
-pub(crate) fn upload(
-    image: &ImageFile,
-    key: &SecretKey,
+/// The key named, or the one that the node's configuration names.
+fn key(args: &Args, client: &Client, session: &Session) -> Result<SecretKey, Problem> {
+    match (&args.key, &client.target.publish_key) {
+        (Some(given), _) => file::read_secret(&file::secret_path(given, session)?),
+        (None, Some(path)) => file::read_secret(path),
+        (None, None) => Err(Problem::new("no key to sign the function with")
+            .remedy("fades publish IMAGE --key NAME")),
+    }
+}
+
+/// Uploads; whether the node had it before.
+fn upload(
+    image: ImageFile,
+    envelope: String,
     client: &Client,
 ) -> Result<(FunctionInfo, bool), Problem> {
     let body = Publish {
-        envelope: sign_function(&image.statement, key).to_json(),
+        envelope,
         image: STANDARD.encode(&image.bytes),
-        symbols: image.symbols.clone(),
+        symbols: image.symbols,
     };
     let body = serde_json::to_vec(&body).or_problem(|| "cannot write the request".to_owned())?;
     let reply = client.send(

@@ -179,3 +179,58 @@ fn the_same_id_is_the_same_task() {
         1
     );
 }
+
+#[test]
+fn what_was_signed_elsewhere_is_handed_in_as_it_is() {
+    if !can_run("what_was_signed_elsewhere_is_handed_in_as_it_is") {
+        return;
+    }
+    let stage = Stage::with_node();
+    let _node = stage.node();
+    let copy = stage.write("hello.fades", std::fs::read(image("hello")).unwrap());
+    let copy = copy.to_str().unwrap();
+    stage.run(&["sign", copy]).said(0, &["hello.dsse"]);
+    stage
+        .run(&["verify", "hello.dsse"])
+        .said(0, &["good: function hello@sha256:"]);
+    let published = stage
+        .run(&["publish", copy, "--envelope", "hello.dsse"])
+        .good();
+    let pinned = published.out.trim();
+    stage.write(
+        "t.toml",
+        format!("[task]\nid = \"away\"\n[function]\nimage = \"{pinned}\"\n"),
+    );
+    stage.run(&["sign", "t.toml"]).good();
+    stage
+        .run(&["submit", "-f", "t.dsse", "--memory", "1MiB"])
+        .said(2, &["is signed and cannot be changed"]);
+    let result = stage.ask(&["-f", "t.dsse"]);
+    assert_eq!(
+        (&result["id"], &result["state"]),
+        (&"away".into(), &"done".into()),
+        "{result}"
+    );
+    stage
+        .run(&["submit", "-f", "hello.dsse"])
+        .said(2, &["not a task"]);
+}
+
+#[test]
+fn the_beginning_of_an_id_is_enough_unless_two_tasks_share_it() {
+    if !can_run("the_beginning_of_an_id_is_enough_unless_two_tasks_share_it") {
+        return;
+    }
+    let stage = Stage::with_node();
+    let _node = stage.node();
+    stage.publish(&["hello"]);
+    for id in ["morning", "mornings", "noon"] {
+        stage.run(&["submit", "hello", "--id", id, "--wait"]).good();
+    }
+    stage.run(&["result", "no"]).good();
+    stage.run(&["result", "morning"]).good();
+    stage
+        .run(&["result", "morn"])
+        .said(1, &["2 tasks begin with morn", "fades ps"]);
+    assert_ne!(stage.run(&["result", "x"]).code, 0);
+}
