@@ -100,14 +100,15 @@ pub(crate) fn must(command: &mut Command) -> Result<(), Fault> {
     }
 }
 
-/// Runs `command` and returns what it wrote to its standard output.
+/// Runs `command` and returns what it wrote to its standard output; what it
+/// wrote to standard error is shown when it fails.
 pub(crate) fn output(command: &mut Command) -> Result<String, Fault> {
     let name = in_words(command);
-    command.stderr(std::process::Stdio::inherit());
     let output = command
         .output()
         .map_err(|e| Fault::Program(name.clone(), e))?;
     if !output.status.success() {
+        eprintln!("{}", String::from_utf8_lossy(&output.stderr));
         return Err(Fault::Failed(name));
     }
     String::from_utf8(output.stdout).map_err(|_| Fault::Output(format!("{name}: not UTF-8")))

@@ -74,10 +74,7 @@ impl Bench {
     /// Submits and waits; the result.
     pub(super) fn ask(&self, words: &[&str]) -> Result<Value, Fault> {
         let mut submit = self.fades(&["submit"]);
-        submit
-            .args(words)
-            .args(["--wait", "-o", "json"])
-            .stderr(Stdio::null());
+        submit.args(words).args(["--wait", "-o", "json"]);
         parsed(&output(&mut submit)?)
     }
 

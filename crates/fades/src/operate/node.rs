@@ -34,6 +34,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Outcome, Problem> {
         .canonicalize()
         .or_problem(|| format!("cannot find the folder {}", folder.display()))?;
     let file = NodeFile::read(&folder)?;
+    check_socket(&file.socket(&folder))?;
     let tender = probe::tender(args.tender.as_deref(), session)?;
     let config = config(&folder, &file, tender)?;
     let isolation = config.isolation.clone();
@@ -43,6 +44,20 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Outcome, Problem> {
     .map_err(|e| problem(&e))?;
     session.talk("ended; what was accepted is stored");
     Ok(Outcome::Done)
+}
+
+/// The system takes short paths only, and says so in its own words.
+fn check_socket(path: &Path) -> Result<(), Problem> {
+    const LONGEST: usize = 107;
+    let length = path.as_os_str().len();
+    if length <= LONGEST {
+        return Ok(());
+    }
+    Err(Problem::new(format!("cannot listen at {}", path.display()))
+        .reason(format!(
+            "the path has {length} bytes, that of a Unix socket has at most {LONGEST}"
+        ))
+        .remedy("write a shorter path as node.socket, such as \"/run/fades/NAME.sock\""))
 }
 
 fn problem(error: &NodeError) -> Problem {

@@ -114,6 +114,21 @@ fn an_address_that_is_taken_is_refused_and_a_free_one_serves_signed_requests() {
         .said(1, &["meant for there"]);
 }
 
+#[test]
+fn a_socket_path_that_no_system_takes_is_refused_with_the_remedy() {
+    if !can_run("a_socket_path_that_no_system_takes_is_refused_with_the_remedy") {
+        return;
+    }
+    let stage = Stage::with_node();
+    let long = format!("[node]\nsocket = \"/tmp/{}\"\n", "x".repeat(120));
+    stage.write("fades-node/conf.d/x.toml", long);
+    let said = stage.node_with(&[]).unwrap_err();
+    assert!(
+        said.contains("at most 107") && said.contains("try: write a shorter path"),
+        "{said}"
+    );
+}
+
 /// A child of the node by a word of its command line.
 fn child(node: &Node, word: &str) -> Option<u32> {
     let found = children(node.pid())
