@@ -16,7 +16,8 @@ pub(super) struct ChildSignals {
 
 impl ChildSignals {
     /// Takes `SIGCHLD` of this thread, and of threads that it starts, away from
-    /// its ordinary delivery.
+    /// its ordinary delivery. There must be no other threads: the kernel would
+    /// hand them the signal, which is ignored by default.
     pub(super) fn new() -> io::Result<Self> {
         let mut set = MaybeUninit::uninit();
         // SAFETY: `set` is written here.
