@@ -117,7 +117,7 @@ pub struct Header {
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Column {
-    /// One of [`column`]; others are skipped.
+    /// One of [`mod@column`]; others are skipped.
     pub id: u32,
     /// One of [`kind`].
     pub kind: u32,

@@ -1,5 +1,5 @@
-//! What a FADES function links: the [`Function`] trait and all that a function
-//! needs to read its data and give its answer.
+//! What a FADES function links: the [`function::Function`] trait and all that a
+//! function needs to read its data and give its answer.
 //!
 //! ```text
 //! #![cfg_attr(not(test), no_std, no_main)]
@@ -33,11 +33,11 @@
 //! The crate has two faces. In an image it is `no_std`, brings the entry point,
 //! the allocator, the panic handler and the memory functions, and reaches its
 //! host through the gate alone ([`fades_abi`]). With the feature `testing` it
-//! is an ordinary library of the host with none of these and with [`testing`],
+//! is an ordinary library of the host with none of these and with `testing`,
 //! which runs a function on rows that a test writes down. Everything between
 //! the two, from the event loop to the encoding of answers, is the same code.
 //!
-//! Start reading at [`function`], then `serve`.
+//! Start reading at [`mod@function`], then `serve`.
 #![cfg_attr(not(any(test, feature = "testing")), no_std)]
 
 extern crate alloc;

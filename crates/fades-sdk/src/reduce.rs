@@ -34,7 +34,7 @@ pub enum Simd {
     Avx512,
 }
 
-/// What the host has tested, one of [`simd`].
+/// What the host has tested, one of [`mod@simd`].
 static LEVEL: AtomicU32 = AtomicU32::new(simd::SSE2);
 
 /// Says what the host has tested; levels from a later contract include those

@@ -214,6 +214,7 @@ pub struct MemoryUse {
     /// The limit.
     pub limit: Size,
     /// Pages that the function touched at the most, bytes, as the host saw it.
+    /// Beyond the first 2 MiB of the heap a page may have 2 MiB.
     pub high_water: Size,
 }
 

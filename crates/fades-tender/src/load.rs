@@ -8,6 +8,7 @@ use fades_abi::boot::transport;
 use fades_task::limits::Isolation;
 use fades_task::message::{Refused, Start};
 
+use crate::address::{LARGE_PAGE, Offset};
 use crate::boot::{BootError, Given};
 use crate::confine;
 use crate::image::{FILE_MAX, Image, ImageError};
@@ -106,6 +107,9 @@ impl Loading<'_> {
     fn microvm(self) -> Result<Machine, LoadError> {
         let kvm = Microvm::open().map_err(MachineError::from)?;
         let memory = GuestMemory::anonymous(self.layout.total).map_err(LoadError::Memory)?;
+        // The first part of the heap is for functions that need little.
+        let heap = self.layout.span(Part::Heap);
+        memory.prefer_large_pages(Offset(heap.offset.0 + LARGE_PAGE));
         self.copy_image(&memory)?;
         let built = Microvm::build(&kvm, self.layout, memory, self.start.simd);
         let mut microvm = built.map_err(MachineError::from)?;
@@ -133,7 +137,7 @@ impl Loading<'_> {
         for segment in &self.image.segments {
             let span = self.layout.spans.iter().find(|s| s.start == segment.start);
             if let Some(span) = span {
-                let at = crate::address::Offset(span.offset.0 + segment.lead);
+                let at = Offset(span.offset.0 + segment.lead);
                 memory.copy_in(at, &self.file[segment.file.clone()])?;
             }
         }

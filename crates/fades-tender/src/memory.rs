@@ -134,21 +134,36 @@ pub(crate) struct GuestMemory {
 impl GuestMemory {
     /// Zeroed memory of this process alone.
     pub(crate) fn anonymous(length: u64) -> io::Result<Self> {
+        let mapping = Mapping::reserve(length)?;
         let protection = ProtFlags::READ | ProtFlags::WRITE;
-        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
-        // SAFETY: a new mapping at an address that the kernel chooses.
-        let start = unsafe {
-            rustix::mm::mmap_anonymous(std::ptr::null_mut(), length as usize, protection, flags)
-        }?;
-        // Large pages would make every figure of memory use a multiple of 2 MiB,
-        // and a function that needs little would take much. A kernel without
-        // large pages refuses, which is as well.
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED;
+        let start = mapping.start.as_ptr().cast();
+        // SAFETY: replaces this mapping, which nobody has seen yet.
+        unsafe { rustix::mm::mmap_anonymous(start, length as usize, protection, flags) }?;
+        // A function that needs little shall take little, also where the system
+        // gives large pages unasked. A kernel without large pages refuses, which
+        // is as well.
         // SAFETY: advice about a mapping that nobody has seen yet.
         let _ = unsafe { rustix::mm::madvise(start, length as usize, Advice::LinuxNoHugepage) };
         Ok(Self {
-            mapping: Mapping::owning(start.cast(), length)?,
+            mapping,
             file: None,
         })
+    }
+
+    /// Asks for large pages from `from` on, where the host has them: under KVM
+    /// the first touch of a page costs far more than in a process.
+    pub(crate) fn prefer_large_pages(&self, from: Offset) {
+        let Some(length) = self.mapping.length().checked_sub(from.0) else {
+            return;
+        };
+        let Ok(start) = self.at(from, length as usize) else {
+            return;
+        };
+        // SAFETY: advice about a part of this mapping. Without large pages
+        // everything works all the same.
+        let _ =
+            unsafe { rustix::mm::madvise(start.cast(), length as usize, Advice::LinuxHugepage) };
     }
 
     /// Zeroed memory that another process can map from [`Self::file`].

@@ -2,12 +2,13 @@
 #![expect(unsafe_code, reason = "mappings are tried that must not be writable")]
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use fades_task::message::{BrokerReport, BrokerRequest, Feed};
 use fades_task::quantity::Size;
@@ -136,16 +137,30 @@ fn in_another_process(file: &OwnedFd, user: Option<u32>) -> String {
             command
         }
     };
-    let output = command
+    command
         .args(["--exact", test, "--nocapture"])
-        .env(DESCRIPTOR, inherited.as_raw_fd().to_string())
-        .output()
-        .unwrap();
+        .env(DESCRIPTOR, inherited.as_raw_fd().to_string());
+    let output = started(&mut command);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let line = text.lines().find_map(|l| l.split_once("worked: "));
     line.unwrap_or_else(|| panic!("{text}\n{}", String::from_utf8_lossy(&output.stderr)))
         .1
         .to_owned()
+}
+
+/// Runs a program that was written a moment ago. A child that another test
+/// forked meanwhile holds it open for writing until it executes something
+/// itself, and as long nobody can execute it.
+fn started(command: &mut Command) -> std::process::Output {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        match command.output() {
+            Err(e) if e.kind() == ErrorKind::ExecutableFileBusy && Instant::now() < deadline => {
+                std::thread::yield_now();
+            }
+            output => return output.unwrap(),
+        }
+    }
 }
 
 /// A broker's report of readiness, and a batch of it.
