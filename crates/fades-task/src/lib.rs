@@ -20,4 +20,5 @@ pub mod mtw;
 pub mod quantity;
 pub mod resource;
 pub mod result;
+pub mod shell;
 pub mod time;

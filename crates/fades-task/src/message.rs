@@ -15,51 +15,114 @@ use crate::mtw::Dto;
 use crate::quantity::Size;
 use crate::resource::{Device, Preview, SourceReport};
 use crate::result::{Breakdown, RetrievalFailure};
+use crate::shell::{Class, Needs};
 
-/// Descriptors that a tender inherits: its control channel.
+/// Descriptor that a tender inherits: its control channel.
 pub const TENDER_CONTROL_FD: i32 = 3;
-
-/// Descriptors that a tender inherits: the channel on which batches arrive.
-pub const TENDER_DATA_FD: i32 = 4;
-
-/// Descriptors that a tender inherits: the image, opened for reading.
-pub const TENDER_IMAGE_FD: i32 = 5;
 
 /// Descriptor that a broker inherits: its control channel.
 pub const BROKER_CONTROL_FD: i32 = 3;
 
-/// Orchestrator → tender, once. Blob: the parameters as deterministic CBOR.
+/// Orchestrator → tender. A tender is told once what it is: it makes one
+/// template and ends, or becomes a shell and is then sent one run after the
+/// other.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum TenderRequest {
+    /// Make a template. Descriptor: the image. Blob: the image's symbols for
+    /// crash reports, lines of `address size name`; empty when there are none.
+    /// Answered by [`TenderReport::Template`] or [`TenderReport::Refused`].
+    Template(TemplateRequest),
+    /// Become a shell: make the machine, and give up all rights. Answered by
+    /// [`TenderReport::Shell`] or [`TenderReport::Refused`].
+    Shell {
+        /// Isolation to use; there is no fallback.
+        isolation: Isolation,
+        /// What it shall have room for.
+        class: Class,
+        /// Highest SIMD level to use, one of `fades_abi::boot::simd`.
+        simd: u32,
+    },
+    /// Run a function. Blob: the parameters as deterministic CBOR.
+    /// Descriptors: the tender's end of the data channel, and the template.
+    /// Sent to a shell that is clean: after `Shell` and after each `Clean`.
+    Start(Box<Start>),
+}
+
+/// What a template depends on, besides the image.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TemplateRequest {
+    /// A template is for one isolation.
+    pub isolation: Isolation,
+    /// Limits of the runs that will use it; `memory` and `output` decide.
+    pub limits: Limits,
+    /// Bytes that zone and DTO names may take, see [`Start::context_bytes`].
+    pub context: Size,
+}
+
+/// What to run. Everything that differs from run to run; what does not is in
+/// the template.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Start {
-    /// Isolation to use; there is no fallback.
-    pub isolation: Isolation,
+    /// Number of the template, chosen by the orchestrator. A shell that is
+    /// sent the same number again has the template already.
+    pub template: u64,
     /// Highest SIMD level that the function may be told, one of
-    /// `fades_abi::boot::simd`; the tender lowers it to what works.
+    /// `fades_abi::boot::simd`; the shell lowers it to what works.
     pub simd: u32,
     /// Limits of the run.
     pub limits: Limits,
+    /// The function rests in its machine between events: `limits.time` and
+    /// `limits.cpu` hold for each event, not for the run.
+    pub resident: bool,
     /// Name of the task's zone.
     pub zone: String,
     /// UTC offsets: (ns since 1970 UTC from which it holds, seconds east).
     pub offsets: Vec<(i64, i32)>,
     /// Names of the DTOs, in order.
     pub dtos: Vec<Name>,
-    /// Symbols of the image, for crash reports, when the node has them: lines
-    /// of `address size name`.
-    pub symbols: Option<String>,
+}
+
+impl Start {
+    /// What a function's context takes at most, bytes, in the steps in which
+    /// templates differ.
+    #[must_use]
+    pub fn context_bytes(&self) -> Size {
+        const HEAD: usize = 64;
+        const ENTRY: usize = 16;
+        let names: usize = self.dtos.iter().map(|d| ENTRY + d.as_str().len()).sum();
+        let bytes = HEAD + self.zone.len() + self.offsets.len() * ENTRY + names;
+        Size((bytes as u64).next_multiple_of(Self::CONTEXT_STEP))
+    }
+
+    /// Templates leave room for contexts in multiples of this, bytes.
+    pub const CONTEXT_STEP: u64 = 64 << 10;
 }
 
 /// Tender → orchestrator.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum TenderReport {
+    /// The template, the last message of the tender that made it. Descriptor:
+    /// a sealed file.
+    Template {
+        /// What it needs of a shell.
+        needs: Needs,
+    },
+    /// The shell is made and confined, and waits for a run.
+    Shell {
+        /// SIMD level that was tried and works.
+        simd: u32,
+        /// From the start of the process to here, microseconds.
+        made_us: u64,
+    },
     /// The function asked for its first event.
     Ready {
         /// Isolation in use.
         isolation: Isolation,
         /// SIMD level that the function was told.
         simd: u32,
-        /// From the start of the process to here, microseconds.
+        /// From the arrival of the request to here, microseconds.
         boot_us: u64,
     },
     /// A log line of the function.
@@ -69,10 +132,17 @@ pub enum TenderReport {
         /// The text; control characters replaced.
         text: String,
     },
-    /// The function ended; the last message. Blob: the answer as CBOR,
-    /// followed by readings in batch layout.
+    /// The function ended; the last message about the run. Blob: the answer as
+    /// CBOR, followed by readings in batch layout. [`TenderReport::Clean`]
+    /// follows when the shell can be used again; otherwise the tender ends.
     Ended(Box<Ended>),
-    /// The tender could not run the image at all.
+    /// The shell is as it was when it was made: nothing of the last run is
+    /// left in it.
+    Clean {
+        /// What the reset took, microseconds.
+        reset_us: u64,
+    },
+    /// The tender could not do what it was asked; it ends.
     Refused(Refused),
 }
 
@@ -196,6 +266,8 @@ pub enum BrokerRequest {
         run: u64,
         /// The DTOs.
         dtos: Vec<Dto>,
+        /// The tender's input window, bytes: no batch may be longer.
+        window: Size,
     },
     /// Stop fetching for a run; answered by its `RetrieveEnded` (once).
     Cancel {
