@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::tree::{Fault, Tree, output};
 
 /// A crate, and the crates of this workspace that it may depend on.
-const ALLOWED: [(&str, &[&str]); 11] = [
+const ALLOWED: [(&str, &[&str]); 12] = [
     ("fades-abi", &[]),
     ("fades-sdk", &["fades-abi"]),
     ("fades-build", &["fades-abi"]),
@@ -23,6 +23,19 @@ const ALLOWED: [(&str, &[&str]); 11] = [
         &[
             "fades-abi",
             "fades-build",
+            "fades-drb",
+            "fades-orc",
+            "fades-task",
+            "fades-tender",
+            "fades-trust",
+            "fades-wire",
+        ],
+    ),
+    (
+        "fades-bench",
+        &[
+            "fades",
+            "fades-abi",
             "fades-drb",
             "fades-orc",
             "fades-task",

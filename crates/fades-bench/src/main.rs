@@ -1,0 +1,3 @@
+//! Figures of FADES, each beside what it is compared with.
+
+fn main() {}
