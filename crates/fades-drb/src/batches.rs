@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use fades_abi::batch::{BatchError, Draft, SeriesSpec, encoded_length, order};
 
-use crate::chunk::{Chunk, ChunkSeries};
+use crate::chunk::{Capacity, Chunk, ChunkSeries};
 
 mod budget;
 mod mapping;
@@ -52,6 +52,15 @@ pub(crate) enum NoRoom {
         length: u64,
         /// The budget.
         budget: u64,
+    },
+    /// The tender's input window is none.
+    #[error(
+        "an input window of {window} bytes holds no batch: it must be a multiple of {} bytes",
+        fades_abi::INPUT_PAGE
+    )]
+    Window {
+        /// The window, bytes.
+        window: u64,
     },
     /// The rows do not fit the layout, which is a defect of the broker.
     #[error("a batch could not be laid out: {0}")]
@@ -97,7 +106,7 @@ pub(crate) struct Label {
 }
 
 impl Batches {
-    /// Batches of about `chunk` bytes, `budget` bytes of them at any time;
+    /// Batches of at most `chunk` bytes, `budget` bytes of them at any time;
     /// `folder` is where a file system of its own may be mounted.
     pub(crate) fn new(folder: &Path, budget: u64, chunk: u64) -> Result<Self, NoRoom> {
         Self::at(Place::find(folder, budget), budget, chunk)
@@ -130,9 +139,17 @@ impl Batches {
         &self.budget
     }
 
-    /// Bytes at which a batch ends.
-    pub(crate) const fn chunk(&self) -> u64 {
-        self.chunk
+    /// What fits into a batch: a file is never longer than a chunk.
+    pub(crate) const fn capacity(&self) -> Capacity {
+        Capacity::of(self.chunk)
+    }
+
+    /// What fits into a batch for a tender with an input window of so many bytes.
+    pub(crate) fn capacity_within(&self, window: u64) -> Result<Capacity, NoRoom> {
+        if window == 0 || !window.is_multiple_of(fades_abi::INPUT_PAGE) {
+            return Err(NoRoom::Window { window });
+        }
+        Ok(Capacity::of(self.chunk.min(window)))
     }
 
     /// Writes the readings of `chunk`, of which there must be some, into a new

@@ -17,6 +17,7 @@ use std::thread;
 
 use fades_task::message::{BrokerReport, BrokerRequest};
 use fades_task::mtw::Dto;
+use fades_task::quantity::Size;
 use fades_task::result::RetrievalFailure;
 use fades_wire::{Channel, Frame, MAX_JSON, WireError};
 
@@ -174,8 +175,8 @@ impl Broker {
         match frame.message {
             BrokerRequest::Configure { .. } => return Err(ProcessError::NotConfigured),
             BrokerRequest::Ping { id } => self.reporter.send(&BrokerReport::Pong { id })?,
-            BrokerRequest::Retrieve { run, dtos } => {
-                self.retrieve(run, dtos, frame.descriptors)?;
+            BrokerRequest::Retrieve { run, dtos, window } => {
+                self.retrieve(run, dtos, window, frame.descriptors)?;
             }
             BrokerRequest::Cancel { run } => {
                 if let Some(run) = self.runs.get(&run) {
@@ -205,6 +206,7 @@ impl Broker {
         &mut self,
         run: u64,
         dtos: Vec<Dto>,
+        window: Size,
         descriptors: Vec<std::os::fd::OwnedFd>,
     ) -> Result<(), ProcessError> {
         let Ok([data]) = <[_; 1]>::try_from(descriptors) else {
@@ -213,6 +215,7 @@ impl Broker {
         let started = Run::start(
             run,
             dtos,
+            window,
             Channel::from(data),
             Arc::clone(&self.engine),
             self.reporter.clone(),

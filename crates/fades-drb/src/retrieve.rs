@@ -59,6 +59,8 @@ pub(crate) struct Delivery<'a> {
 pub(crate) struct Outlet<'a> {
     /// Index of the DTO in the task.
     pub(crate) index: u32,
+    /// What fits into a batch.
+    pub(crate) capacity: Capacity,
     pub(crate) stop: &'a Arc<AtomicBool>,
     pub(crate) urgency: &'a (dyn Fn() -> Urgency + Sync),
     pub(crate) out: &'a mut dyn FnMut(BatchFile) -> Result<(), Halt>,
@@ -146,7 +148,7 @@ impl Engine {
             let fetch = Fetch {
                 pool: &self.pool,
                 selector: &selector,
-                capacity: Capacity::of(self.batches.chunk()),
+                capacity: outlet.capacity,
                 stop: outlet.stop,
                 first_id,
             };

@@ -111,7 +111,7 @@ fn a_budget_below_one_batch_is_refused() {
 fn a_batch_is_at_most_a_quarter_of_the_budget() {
     let chunk = |budget, chunk| {
         let place = places(PAGE).swap_remove(1);
-        Batches::at(place, budget, chunk).unwrap().chunk()
+        Batches::at(place, budget, chunk).unwrap().chunk
     };
     assert_eq!(chunk(16 * PAGE, 8 * PAGE), 4 * PAGE);
     assert_eq!(chunk(64 * PAGE, 8 * PAGE + 5), 8 * PAGE);

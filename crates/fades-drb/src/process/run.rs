@@ -20,6 +20,7 @@ use fades_task::coverage::Coverage;
 use fades_task::identity::Name;
 use fades_task::message::{BrokerReport, Feed, Release};
 use fades_task::mtw::Dto;
+use fades_task::quantity::Size;
 use fades_task::result::RetrievalFailure;
 use fades_wire::Channel;
 
@@ -66,17 +67,19 @@ impl Run {
     pub(super) fn start(
         run: u64,
         dtos: Vec<Dto>,
+        window: Size,
         data: Channel,
         engine: Arc<Engine>,
         reporter: Reporter,
     ) -> Result<Self, (Option<Name>, std::io::Error)> {
         let first = dtos.first().map(|d| d.name.clone());
-        Self::started(run, dtos, data, engine, reporter).map_err(|e| (first, e))
+        Self::started(run, dtos, window, data, engine, reporter).map_err(|e| (first, e))
     }
 
     fn started(
         run: u64,
         dtos: Vec<Dto>,
+        window: Size,
         data: Channel,
         engine: Arc<Engine>,
         reporter: Reporter,
@@ -99,7 +102,7 @@ impl Run {
             let shared = Arc::clone(&shared);
             thread::Builder::new()
                 .name(format!("feeder-{run}"))
-                .spawn(move || shared.feed(run, dtos, &engine, &reporter))
+                .spawn(move || shared.feed(run, dtos, window, &engine, &reporter))
         };
         match feeder {
             Ok(feeder) => Ok(Self {
@@ -183,8 +186,15 @@ impl Shared {
         self.stop(engine);
     }
 
-    fn feed(self: &Arc<Self>, run: u64, dtos: Vec<Dto>, engine: &Arc<Engine>, reporter: &Reporter) {
-        let (coverage, done) = self.fed(dtos, engine);
+    fn feed(
+        self: &Arc<Self>,
+        run: u64,
+        dtos: Vec<Dto>,
+        window: Size,
+        engine: &Arc<Engine>,
+        reporter: &Reporter,
+    ) {
+        let (coverage, done) = self.fed(dtos, window, engine);
         let (failure, stopped) = match done {
             Ok(()) => (None, false),
             Err(Halt::Stopped) => (None, true),
@@ -207,6 +217,7 @@ impl Shared {
     fn fed(
         self: &Arc<Self>,
         dtos: Vec<Dto>,
+        window: Size,
         engine: &Arc<Engine>,
     ) -> (Vec<Coverage>, Result<(), Halt>) {
         let names: Vec<Name> = dtos.iter().map(|d| d.name.clone()).collect();
@@ -214,7 +225,7 @@ impl Shared {
         let mut producers = Vec::new();
         for (i, dto) in (0..).zip(dtos) {
             let name = dto.name.clone();
-            match self.produce(i, dto, engine) {
+            match self.produce(i, dto, window, engine) {
                 Ok(producer) => producers.push(producer),
                 Err(e) => {
                     done = Err(Halt::Failed(RetrievalFailure::NoRoom {
@@ -257,13 +268,14 @@ impl Shared {
         self: &Arc<Self>,
         index: u32,
         dto: Dto,
+        window: Size,
         engine: &Arc<Engine>,
     ) -> std::io::Result<Producer> {
         let (sender, batches) = sync_channel(0);
         let (shared, engine) = (Arc::clone(self), Arc::clone(engine));
         let thread = thread::Builder::new()
             .name(format!("dto-{index}"))
-            .spawn(move || shared.fetch(index, &dto, &engine, &sender))?;
+            .spawn(move || shared.fetch(index, &dto, window, &engine, &sender))?;
         Ok(Producer { batches, thread })
     }
 
@@ -271,14 +283,26 @@ impl Shared {
         &self,
         index: u32,
         dto: &Dto,
+        window: Size,
         engine: &Engine,
         batches: &SyncSender<BatchFile>,
     ) -> (Coverage, Result<(), Halt>) {
+        let capacity = match engine.batches().capacity_within(window.0) {
+            Ok(capacity) => capacity,
+            Err(e) => {
+                let failure = RetrievalFailure::NoRoom {
+                    dto: dto.name.clone(),
+                    reason: e.to_string(),
+                };
+                return (Coverage::new(dto.name.clone()), Err(Halt::Failed(failure)));
+            }
+        };
         let urgency = || unless_stopped(&self.stop, self.urgency(index));
         // The feeder goes away when the run is stopped.
         let mut out = |batch| batches.send(batch).map_err(|_| Halt::Stopped);
         let outlet = Outlet {
             index,
+            capacity,
             stop: &self.stop,
             urgency: &urgency,
             out: &mut out,

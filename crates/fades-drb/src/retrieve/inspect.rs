@@ -12,7 +12,6 @@ use fades_task::result::RetrievalFailure;
 use fades_task::time::Time;
 
 use super::{AtWork, Engine, Halt, compiled, settle, source_failed};
-use crate::chunk::Capacity;
 use crate::csv::{CsvFiles, Fetch, Plan, ReadError};
 use crate::selector::Selector;
 
@@ -136,7 +135,7 @@ impl Engine {
         Fetch {
             pool: &self.pool,
             selector,
-            capacity: Capacity::of(self.batches.chunk()),
+            capacity: self.batches.capacity(),
             stop,
             first_id: 0,
         }

@@ -186,6 +186,7 @@ fn batch(folder: &Path) -> (BrokerReport, OwnedFd, u64) {
     let request = BrokerRequest::Retrieve {
         run: 1,
         dtos: vec![dto("d")],
+        window: Size(64 << 20),
     };
     control.send(&request, &[], &[given.as_fd()]).unwrap();
     let frame = tender.receive::<Feed>(soon()).unwrap().unwrap();

@@ -74,9 +74,18 @@ impl Broker {
 
     /// Starts a run; gives the tender's end.
     pub(crate) fn begin(&self, run: u64, dtos: &[Dto]) -> Channel {
+        self.begin_within(run, dtos, 64 << 20)
+    }
+
+    /// Starts a run of a tender with an input window of so many bytes.
+    pub(crate) fn begin_within(&self, run: u64, dtos: &[Dto], window: u64) -> Channel {
         let (ours, theirs) = Channel::pair().unwrap();
         let dtos = dtos.to_vec();
-        let request = BrokerRequest::Retrieve { run, dtos };
+        let request = BrokerRequest::Retrieve {
+            run,
+            dtos,
+            window: Size(window),
+        };
         self.control.send(&request, &[], &[theirs.as_fd()]).unwrap();
         ours
     }
@@ -167,6 +176,11 @@ pub(crate) struct Fed {
 
 /// Takes frames until the broker has no more.
 pub(crate) fn drain(channel: &Channel, mut each: impl FnMut(&Batch<'_>)) -> Fed {
+    drain_lengths(channel, |_, batch| each(batch))
+}
+
+/// As [`drain`], with the length of each file.
+pub(crate) fn drain_lengths(channel: &Channel, mut each: impl FnMut(u64, &Batch<'_>)) -> Fed {
     let mut fed = Fed::default();
     while let Some(frame) = channel.receive::<Feed>(soon()).unwrap() {
         match frame.message {
@@ -174,7 +188,7 @@ pub(crate) fn drain(channel: &Channel, mut each: impl FnMut(&Batch<'_>)) -> Fed 
                 let memory = content(&frame.descriptors[0], length);
                 let batch = Batch::open(bytes(&memory)).unwrap();
                 assert_eq!(batch.dto(), dto);
-                each(&batch);
+                each(length, &batch);
                 fed.batches += 1;
                 // A broker that failed has closed its end; the frames that it
                 // sent before are still there.

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use fades_drb::config::Sources;
 use fades_task::message::{BrokerRequest, Feed, Release};
+use fades_task::quantity::Size;
 use fades_task::time::Time;
 use fades_wire::{Channel, WireError};
 
-use crate::broker::{Broker, Ended, drain, dto, soon, sources};
+use crate::broker::{Broker, Ended, drain, drain_lengths, dto, soon, sources};
 
 const FOLDER: &str = "FADES_TEST_FOLDER";
 const ROWS: u32 = 1_500_000;
@@ -113,6 +114,7 @@ fn runs_with_few_descriptors() {
         let request = BrokerRequest::Retrieve {
             run: 1,
             dtos: vec![dto("d")],
+            window: Size(64 << 20),
         };
         broker
             .control
@@ -263,4 +265,53 @@ fn a_run_of_which_nobody_takes_the_batches_does_not_hold_others_up() {
     let fed = drain(&broker.begin(2, &[dto("a")]), |_| ());
     assert!(fed.finished);
     drop((first, idle));
+}
+
+#[test]
+fn no_batch_is_longer_than_the_chunk_or_the_input_window() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = fs::File::create(folder.path().join("a.csv")).unwrap();
+    let mut file = std::io::BufWriter::new(file);
+    writeln!(file, "time,device,a,b,c").unwrap();
+    // Rows whose length in a batch comes close to whole pages, marks included.
+    for i in 0..400_000 {
+        writeln!(file, "{i},{},1,2,3", i / 41_000).unwrap();
+    }
+    drop(file);
+    let chunk = 8 << 20;
+    for device in ["{device}", "d"] {
+        let sources = large(folder.path(), device);
+        let broker = Broker::with_memory(&sources, folder.path(), 4 * chunk, chunk);
+        for window in [2 << 20, 4 << 20, 64 << 20] {
+            let tender = broker.begin_within(1, &[dto("all")], window);
+            let (mut rows, mut longest) = (0, 0);
+            let fed = drain_lengths(&tender, |length, batch| {
+                longest = longest.max(length);
+                rows += batch.rows();
+            });
+            assert!(fed.finished);
+            assert_eq!(rows, 1_200_000);
+            assert_eq!(longest, window.min(chunk), "as long as it may be");
+            let _ = Ended::of(broker.report());
+        }
+    }
+}
+
+#[test]
+fn an_input_window_that_holds_no_batch_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(
+        folder.path().join("a.csv"),
+        "time,device,a,b,c\n1,d,1,2,3\n",
+    )
+    .unwrap();
+    let sources = large(folder.path(), "{device}");
+    let broker = Broker::start(&sources, folder.path());
+    for window in [0, 4096, (2 << 20) + 1] {
+        let tender = broker.begin_within(1, &[dto("all")], window);
+        assert!(!drain(&tender, |_| ()).finished);
+        let text = Ended::of(broker.report()).failure_text();
+        let said = format!("input window of {window} bytes");
+        assert!(text.contains(&said) && text.contains("2097152"), "{text}");
+    }
 }

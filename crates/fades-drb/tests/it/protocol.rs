@@ -361,6 +361,7 @@ fn a_run_without_its_channel_ends_the_broker() {
     let request = BrokerRequest::Retrieve {
         run: 1,
         dtos: vec![],
+        window: Size(64 << 20),
     };
     broker.control.send(&request, &[], &[]).unwrap();
     assert!(matches!(broker.stop(), Err(ProcessError::Control(_))));
@@ -373,6 +374,7 @@ fn closing_the_control_channel_ends_a_broker_at_work() {
     let request = BrokerRequest::Retrieve {
         run: 1,
         dtos: vec![dto("a")],
+        window: Size(64 << 20),
     };
     broker
         .control
