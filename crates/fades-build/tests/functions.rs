@@ -55,6 +55,21 @@ fn ready_made_functions_are_small_and_reproducible() {
     }
 }
 
+/// A benchmark takes the time until this instruction for the time until the
+/// function runs.
+#[test]
+fn the_first_instruction_of_first_reads_the_time() {
+    let built = &build(&functions())["first"].built;
+    let start = built.symbols.iter().find(|s| s.name == "_start").unwrap();
+    let [warning] = &built.warnings[..] else {
+        panic!("{:?}", built.warnings);
+    };
+    assert_eq!(
+        (warning.instruction, warning.address),
+        ("rdtsc", start.address)
+    );
+}
+
 #[test]
 fn a_folder_without_a_function_says_so() {
     let folder = tempfile::tempdir().unwrap();
