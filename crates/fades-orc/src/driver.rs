@@ -314,7 +314,7 @@ impl Driver {
         };
         let (dtos, end) = tender.for_broker();
         if let (Some(broker), Some(end)) = (&self.broker, end) {
-            broker.retrieve(run.0, dtos, &end);
+            broker.retrieve(run.0, dtos, self.config.broker.chunk, &end);
         }
     }
 

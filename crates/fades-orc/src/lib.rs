@@ -17,4 +17,5 @@ pub mod node;
 #[cfg(test)]
 mod samples;
 mod shared;
+pub mod shell;
 pub mod store;

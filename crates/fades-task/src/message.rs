@@ -192,6 +192,16 @@ pub enum Refused {
     },
 }
 
+impl Refused {
+    /// What was wrong.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Image { reason } | Self::Isolation { reason } | Self::Limits { reason } => reason,
+        }
+    }
+}
+
 /// Broker → tender, on the data channel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use fades_task::message::{BrokerReport, BrokerRequest};
 use fades_task::mtw::Dto;
+use fades_task::quantity::Size;
 use fades_wire::Channel;
 use fades_wire::spawn::{Child, Program};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
@@ -17,9 +18,6 @@ use crate::config::BrokerConfig;
 
 /// A broker that reads nothing for this long is given up.
 const SEND_WITHIN: Duration = Duration::from_secs(5);
-
-/// A killed process is gone within this time.
-const GONE_WITHIN: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 pub(super) struct BrokerProcess {
@@ -70,8 +68,10 @@ impl BrokerProcess {
         self.check(sent);
     }
 
-    pub(super) fn retrieve(&self, run: u64, dtos: Vec<Dto>, end: &Channel) {
-        self.tell(&BrokerRequest::Retrieve { run, dtos }, &[end.as_fd()]);
+    /// `window`: no batch of the run may be longer, bytes.
+    pub(super) fn retrieve(&self, run: u64, dtos: Vec<Dto>, window: Size, end: &Channel) {
+        let request = BrokerRequest::Retrieve { run, dtos, window };
+        self.tell(&request, &[end.as_fd()]);
     }
 
     pub(super) fn tell(&self, request: &BrokerRequest, descriptors: &[BorrowedFd<'_>]) {
@@ -101,7 +101,7 @@ impl BrokerProcess {
 
     /// Makes sure that it is gone, and says how it ended.
     pub(super) fn end(mut self, said: String) -> String {
-        super::tender::how_it_ended(&mut self.child, GONE_WITHIN, self.note.unwrap_or(said))
+        crate::shell::how_it_ended(&mut self.child, self.note.unwrap_or(said))
     }
 }
 

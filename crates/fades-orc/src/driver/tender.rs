@@ -1,29 +1,25 @@
 //! A tender's process: what it is handed, and what it says.
 
-use std::io::{self, Seek, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io;
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::time::{Duration, Instant};
 
 use fades_task::identity::Name;
 use fades_task::limits::Isolation;
-use fades_task::message::{Refused, Start, TenderReport};
+use fades_task::message::{Refused, Start, TemplateRequest, TenderReport};
 use fades_task::mtw::{Dto, Mtw};
 use fades_task::quantity::Duration as Span;
+use fades_task::shell::Class;
 use fades_task::time::Time;
-use fades_wire::Channel;
-use fades_wire::spawn::{Child, Program};
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use fades_wire::{Channel, WireError};
 
 use super::Input;
 use crate::admission;
 use crate::api::types::{LogLine, TenderInfo};
 use crate::config::NodeConfig;
 use crate::core::{Event, RunId, TenderEvent};
+use crate::shell::{Shell, ShellError, Template};
 use crate::store::{Store, StoreError};
-
-/// A killed process is gone within this time.
-const GONE_WITHIN: Duration = Duration::from_secs(2);
 
 /// Calendar that a function gets beyond the acceptance of an open-ended task.
 const CALENDAR_AHEAD: Span = Span::from_secs(366 * 86_400);
@@ -38,7 +34,7 @@ pub(super) struct Plan<'a> {
 
 #[derive(Debug)]
 pub(super) struct TenderProcess {
-    child: Child,
+    shell: Shell,
     task: Name,
     log_limit: u64,
     dtos: Vec<Dto>,
@@ -51,14 +47,25 @@ pub(super) struct TenderProcess {
 pub(super) enum StartFailure {
     /// The image is not what it should be, or not there.
     Image(StoreError),
-    /// The system has no descriptors, memory or processes left, or the
-    /// program cannot be executed.
-    System(io::Error),
+    /// There is no template or no shell.
+    Shell(ShellError),
 }
 
 impl From<io::Error> for StartFailure {
     fn from(e: io::Error) -> Self {
-        Self::System(e)
+        Self::Shell(e.into())
+    }
+}
+
+impl From<ShellError> for StartFailure {
+    fn from(e: ShellError) -> Self {
+        Self::Shell(e)
+    }
+}
+
+impl From<WireError> for StartFailure {
+    fn from(e: WireError) -> Self {
+        Self::Shell(e.into())
     }
 }
 
@@ -67,28 +74,19 @@ impl StartFailure {
     pub(super) fn into_events(self) -> Vec<TenderEvent> {
         let reason = match &self {
             Self::Image(e) => crate::api::problem::chain(e),
-            Self::System(e) => crate::api::problem::chain(e),
+            Self::Shell(e) => crate::api::problem::chain(e),
         };
         let gone = TenderEvent::Gone {
             reason: reason.clone(),
         };
         match self {
             Self::Image(_) => vec![TenderEvent::Refused(Refused::Image { reason }), gone],
-            Self::System(_) => vec![gone],
+            Self::Shell(ShellError::Refused(refused)) => {
+                vec![TenderEvent::Refused(refused), gone]
+            }
+            Self::Shell(_) => vec![gone],
         }
     }
-}
-
-/// The bytes in memory that nobody can change any more, so that what was
-/// checked is what is run.
-fn sealed(image: &[u8]) -> io::Result<OwnedFd> {
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    let mut file = std::fs::File::from(memfd_create("image", flags)?);
-    file.write_all(image)?;
-    file.rewind()?;
-    let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
-    fcntl_add_seals(&file, seals)?;
-    Ok(file.into())
 }
 
 impl TenderProcess {
@@ -105,31 +103,43 @@ impl TenderProcess {
             .digest
             .unwrap_or(fades_task::identity::Digest([0; 32]));
         let image = store.images().read(digest).map_err(StartFailure::Image)?;
-        let image = sealed(&image)?;
-        let (here, there) = Channel::pair()?;
-        let (data, broker_end) = Channel::pair()?;
-        let child = Program::new(&config.tender)
-            .descriptor(there.as_fd())
-            .descriptor(data.as_fd())
-            .descriptor(image.as_fd())
-            .spawn()?;
         let dtos = resolve(plan);
         let start = Start {
-            isolation: plan.isolation,
+            template: plan.run.0,
             simd: config.simd,
             limits: function.limits,
+            resident: false,
             zone: plan.mtw.task.zone.name().to_owned(),
             offsets: calendar(plan, &dtos),
             dtos: dtos.iter().map(|d| d.name.clone()).collect(),
-            symbols: store.images().symbols(digest),
         };
+        let request = TemplateRequest {
+            isolation: plan.isolation,
+            limits: function.limits,
+            context: start.context_bytes(),
+        };
+        let symbols = store.images().symbols(digest);
+        let program = &config.tender;
+        let template = Template::make(
+            program,
+            &image,
+            symbols.as_deref(),
+            &request,
+            start.template,
+        )?;
+        let class = Class::fitting(template.needs(), config.broker.chunk)
+            .ok_or_else(|| io::Error::other("no shell is large enough"))?;
+        let shell = Shell::make(program, plan.isolation, class, config.simd)?;
+        let (data, broker_end) = Channel::pair()?;
         let params = admission::params(plan.mtw);
         let (run, inputs) = (plan.run, inputs.clone());
+        let here = Arc::clone(shell.control());
+        shell.start(start, &params, &data, &template)?;
         std::thread::Builder::new()
             .name(format!("tender {}", run.0))
-            .spawn(move || converse(&here, (&start, &params), run, &inputs))?;
+            .spawn(move || converse(&here, run, &inputs))?;
         Ok(Self {
-            child,
+            shell,
             task: plan.mtw.task.id.clone(),
             log_limit: function.limits.log.0,
             dtos,
@@ -139,7 +149,7 @@ impl TenderProcess {
 
     pub(super) fn info(&self) -> TenderInfo {
         TenderInfo {
-            pid: self.child.id(),
+            pid: self.shell.child().id(),
             task: self.task.clone(),
         }
     }
@@ -154,26 +164,12 @@ impl TenderProcess {
     }
 
     pub(super) fn kill(&self) {
-        self.child.kill();
+        self.shell.child().kill();
     }
 
     /// Makes sure that it is gone, and says how it ended.
-    pub(super) fn end(mut self, said: String) -> String {
-        how_it_ended(&mut self.child, GONE_WITHIN, said)
-    }
-}
-
-/// Waits a moment for a process whose channel has ended, then kills it.
-pub(super) fn how_it_ended(child: &mut Child, within: Duration, said: String) -> String {
-    let ended = match child.wait(Some(Instant::now() + within)) {
-        Ok(Some(status)) => status.to_string(),
-        Ok(None) => "it closed its channel and stayed, so it was killed".to_owned(),
-        Err(e) => format!("how is not known: {e}"),
-    };
-    child.kill();
-    match said.is_empty() {
-        true => ended,
-        false => format!("{said} ({ended})"),
+    pub(super) fn end(self, said: String) -> String {
+        self.shell.end(said)
     }
 }
 
@@ -196,18 +192,9 @@ fn calendar(plan: &Plan<'_>, dtos: &[Dto]) -> Vec<(i64, i32)> {
     plan.mtw.task.zone.offsets(from, to)
 }
 
-/// Tells the tender what to do, then passes on what it says.
-fn converse(
-    channel: &Channel,
-    (start, params): (&Start, &[u8]),
-    run: RunId,
-    inputs: &Sender<Input>,
-) {
-    let sent = channel.send(start, params, &[]);
-    let said = match sent {
-        Err(e) => crate::api::problem::chain(&e),
-        Ok(()) => listen(channel, run, inputs),
-    };
+/// Passes on what a tender says.
+fn converse(channel: &Channel, run: RunId, inputs: &Sender<Input>) {
+    let said = listen(channel, run, inputs);
     // Nobody listens when the node ends.
     let _ = inputs.send(Input::TenderLeft { run, said });
 }
@@ -227,6 +214,11 @@ fn listen(channel: &Channel, run: RunId, inputs: &Sender<Input>) -> String {
                 blob: frame.blob,
             },
             TenderReport::Refused(refused) => TenderEvent::Refused(refused),
+            // It can be used again; nobody does yet.
+            TenderReport::Clean { .. } => return String::new(),
+            TenderReport::Template { .. } | TenderReport::Shell { .. } => {
+                return "it said what nobody asked".to_owned();
+            }
             TenderReport::Log { level, text } => {
                 let line = LogLine { level, text };
                 if inputs.send(Input::Log { run, line }).is_err() {
