@@ -9,7 +9,6 @@ use fades_task::limits::Isolation;
 use fades_task::message::{Refused, Start, TemplateRequest, TenderReport};
 use fades_task::mtw::{Dto, Mtw};
 use fades_task::quantity::Duration as Span;
-use fades_task::shell::Class;
 use fades_task::time::Time;
 use fades_wire::{Channel, WireError};
 
@@ -127,8 +126,7 @@ impl TenderProcess {
             &request,
             start.template,
         )?;
-        let class = Class::fitting(template.needs(), config.broker.chunk)
-            .ok_or_else(|| io::Error::other("no shell is large enough"))?;
+        let class = template.class(config.broker.chunk)?;
         let shell = Shell::make(program, plan.isolation, class, config.simd)?;
         let (data, broker_end) = Channel::pair()?;
         let params = admission::params(plan.mtw);

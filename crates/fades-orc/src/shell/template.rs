@@ -5,8 +5,9 @@ use std::io::{self, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use fades_task::message::{TemplateRequest, TenderReport, TenderRequest};
-use fades_task::shell::Needs;
+use fades_task::message::{Refused, TemplateRequest, TenderReport, TenderRequest};
+use fades_task::quantity::Size;
+use fades_task::shell::{Class, Needs};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, memfd_create};
 
 use super::{Fresh, ShellError, how_it_ended};
@@ -86,6 +87,23 @@ impl Template {
     #[must_use]
     pub const fn needs(&self) -> Needs {
         self.needs
+    }
+
+    /// The class of the shells that can run it with batches of at most
+    /// `window` bytes.
+    ///
+    /// # Errors
+    /// [`ShellError::Refused`] when no class has so much room.
+    pub fn class(&self, window: Size) -> Result<Class, ShellError> {
+        Class::fitting(self.needs, window).ok_or_else(|| {
+            let (heap, most) = (self.needs.heap, Class::HEAPS[Class::HEAPS.len() - 1]);
+            let reason = format!(
+                "no shell has room for a heap of {heap} and batches of {window}: \
+                 the largest heap is {most}, the longest batch {}",
+                Class::WINDOW_MAX
+            );
+            ShellError::Refused(Refused::Limits { reason })
+        })
     }
 
     /// Memory that it takes, bytes.

@@ -1,7 +1,6 @@
 //! One run of an image without a node: a broker in a thread, a tender in a
 //! process, and this in between.
 
-use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::thread::JoinHandle;
@@ -9,16 +8,18 @@ use std::time::{Duration, Instant};
 
 use fades_drb::config::Sources;
 use fades_drb::process::ProcessError;
+use fades_orc::shell::{Shell, ShellError, Template};
 use fades_task::coverage::Coverage;
 use fades_task::exit::Exit;
 use fades_task::limits::{Isolation, Limits};
-use fades_task::message::{self, BrokerReport, BrokerRequest, Feed, Start, TenderReport};
+use fades_task::message::{
+    self, BrokerReport, BrokerRequest, Feed, Refused, Start, TemplateRequest, TenderReport,
+};
 use fades_task::mtw::Dto;
 use fades_task::quantity::Size;
 use fades_task::result::{Failure, RetrievalFailure};
 use fades_task::time::{Time, Zone};
-use fades_wire::spawn::Program;
-use fades_wire::{Channel, Frame};
+use fades_wire::Channel;
 use serde_json::{Map, Value};
 
 use crate::problem::{Attempt, Problem};
@@ -30,6 +31,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Most bytes of batches at any time, and the bytes at which a batch ends.
 const BUDGET: Size = Size(512 << 20);
 const CHUNK: Size = Size(64 << 20);
+
+/// Highest SIMD level that the function may be told: whatever works.
+const SIMD: u32 = fades_abi::boot::simd::AVX512;
 
 /// A run that has not begun.
 pub(super) struct Trial<'a> {
@@ -61,23 +65,22 @@ impl Trial<'_> {
     /// Runs the image to its end; `log` is called with each of its lines.
     pub(super) fn run(self, log: impl FnMut(u32, &str)) -> Result<Ended, Problem> {
         let started = now();
-        let broker = self.csv.map(Broker::start).transpose()?;
-        let pair = || Channel::pair().or_problem(|| "cannot make a channel".to_owned());
-        let ((control, theirs), (data, tenders)) = (pair()?, pair()?);
-        let image = File::open(self.image)
+        let image = std::fs::read(self.image)
             .or_problem(|| format!("cannot read {}", self.image.display()))?;
-        let child = Program::new(self.tender)
-            .descriptor(theirs.as_fd())
-            .descriptor(tenders.as_fd())
-            .descriptor(image.as_fd())
-            .spawn()
-            .or_problem(|| "cannot start the tender".to_owned())?;
-        drop((theirs, tenders));
+        let start = self.start()?;
+        let (shell, template) = match self.make(&image, &start) {
+            Ok(both) => both,
+            Err(ShellError::Refused(refusal)) => return Ok(self.refused(refusal, started)),
+            Err(error) => return Err(Problem::new("cannot start the tender").because(&error)),
+        };
+        let broker = self.csv.map(Broker::start).transpose()?;
+        let (data, tenders) = Channel::pair().or_problem(|| "cannot make a channel".to_owned())?;
         let lost = || "the tender went away".to_owned();
         let params = fades_task::cbor::encode(&Value::Object(self.params.clone()));
-        control
-            .send(&self.start()?, &params, &[])
+        shell
+            .start(start, &params, &tenders, &template)
             .or_problem(lost)?;
+        drop((tenders, template));
         match &broker {
             Some(broker) => broker.retrieve(self.dto()?, &data)?,
             None => data.send(&Feed::Finish, &[], &[]).or_problem(lost)?,
@@ -85,13 +88,32 @@ impl Trial<'_> {
         // From here on only the broker's end keeps the connection open, so that
         // the tender notices when the broker has gone.
         let kept = broker.is_none().then_some(data);
-        let last = listen(&control, log)?;
-        drop((child, kept));
+        let last = listen(shell.control(), log)?;
+        drop((shell, kept));
         let (coverage, retrieval) = match broker {
             Some(broker) => broker.ended()?,
             None => (Vec::new(), None),
         };
-        Ok(self.outcome(last, started, coverage, retrieval))
+        Ok(match last {
+            Ok((report, blob)) => {
+                let failure = retrieval.map(Failure::Retrieval);
+                self.ended(*report, blob, started, coverage, failure)
+            }
+            Err(refusal) => self.refused(refusal, started),
+        })
+    }
+
+    fn make(&self, image: &[u8], start: &Start) -> Result<(Shell, Template), ShellError> {
+        let request = TemplateRequest {
+            isolation: self.isolation,
+            limits: self.limits,
+            context: start.context_bytes(),
+        };
+        let symbols = self.symbols.as_deref();
+        let template = Template::make(self.tender, image, symbols, &request, start.template)?;
+        let class = template.class(CHUNK)?;
+        let shell = Shell::make(self.tender, self.isolation, class, SIMD)?;
+        Ok((shell, template))
     }
 
     fn start(&self) -> Result<Start, Problem> {
@@ -99,13 +121,13 @@ impl Trial<'_> {
         let to: Time = "2100-01-01".parse().or_problem(String::new)?;
         let dtos = self.csv.map(|_| "csv".parse()).transpose();
         Ok(Start {
-            isolation: self.isolation,
-            simd: fades_abi::boot::simd::AVX512,
+            template: 1,
+            simd: SIMD,
             limits: self.limits,
+            resident: false,
             zone: self.zone.name().to_owned(),
             offsets: self.zone.offsets(from, to),
             dtos: dtos.or_problem(String::new)?.into_iter().collect(),
-            symbols: self.symbols.clone(),
         })
     }
 
@@ -123,48 +145,49 @@ impl Trial<'_> {
         })
     }
 
-    fn outcome(
+    fn ended(
         &self,
-        last: Frame<TenderReport>,
+        report: message::Ended,
+        mut values: Vec<u8>,
         started: Time,
         coverage: Vec<Coverage>,
-        retrieval: Option<RetrievalFailure>,
+        failure: Option<Failure>,
     ) -> Ended {
-        let mut ended = Ended {
+        let readings = values.split_off(values.len().min(report.answer_bytes as usize));
+        let exit = (report.exit != Exit::Done).then(|| Failure::Function {
+            exit: report.exit.clone(),
+        });
+        let failure = failure.or(exit);
+        let answer = fades_task::cbor::decode(&values).ok();
+        Ended {
+            started,
+            limits: self.limits,
+            answer: answer.filter(|_| failure.is_none()),
+            readings,
+            failure,
+            coverage,
+            report: Some(report),
+        }
+    }
+
+    fn refused(&self, refused: Refused, started: Time) -> Ended {
+        Ended {
             started,
             limits: self.limits,
             answer: None,
             readings: Vec::new(),
-            failure: retrieval.map(Failure::Retrieval),
-            coverage,
+            failure: Some(super::failure(refused, self.isolation)),
+            coverage: Vec::new(),
             report: None,
-        };
-        match last.message {
-            TenderReport::Ended(report) => {
-                let mut values = last.blob;
-                ended.readings = values.split_off(values.len().min(report.answer_bytes as usize));
-                let answered = report.exit == Exit::Done && ended.failure.is_none();
-                ended.answer = fades_task::cbor::decode(&values).ok().filter(|_| answered);
-                if report.exit != Exit::Done && ended.failure.is_none() {
-                    let exit = report.exit.clone();
-                    ended.failure = Some(Failure::Function { exit });
-                }
-                ended.report = Some(*report);
-            }
-            TenderReport::Refused(refused) => {
-                ended.failure = Some(super::failure(refused, self.isolation));
-            }
-            TenderReport::Ready { .. } | TenderReport::Log { .. } => {}
         }
-        ended
     }
 }
 
+/// The last report of a run, with its blob, or why there was no run.
+type Last = Result<(Box<message::Ended>, Vec<u8>), Refused>;
+
 /// Passes log lines on until the tender's last report.
-fn listen(
-    control: &Channel,
-    mut log: impl FnMut(u32, &str),
-) -> Result<Frame<TenderReport>, Problem> {
+fn listen(control: &Channel, mut log: impl FnMut(u32, &str)) -> Result<Last, Problem> {
     loop {
         let frame = control
             .receive::<TenderReport>(None)
@@ -172,10 +195,16 @@ fn listen(
         let Some(frame) = frame else {
             return Err(Problem::new("the tender ended without a word"));
         };
-        match &frame.message {
+        match frame.message {
             TenderReport::Ready { .. } => {}
-            TenderReport::Log { level, text } => log(*level, text),
-            TenderReport::Ended(_) | TenderReport::Refused(_) => return Ok(frame),
+            TenderReport::Log { level, text } => log(level, &text),
+            TenderReport::Ended(ended) => return Ok(Ok((ended, frame.blob))),
+            TenderReport::Refused(refused) => return Ok(Err(refused)),
+            TenderReport::Template { .. }
+            | TenderReport::Shell { .. }
+            | TenderReport::Clean { .. } => {
+                return Err(Problem::new("the tender said what it was not asked"));
+            }
         }
     }
 }
@@ -229,6 +258,7 @@ impl Broker {
         let request = BrokerRequest::Retrieve {
             run: 1,
             dtos: vec![dto],
+            window: CHUNK,
         };
         self.channel
             .send(&request, &[], &[data.as_fd()])
