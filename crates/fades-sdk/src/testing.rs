@@ -41,10 +41,14 @@ use crate::reduce;
 use crate::serve::{Host, Stop, serve};
 use crate::value::{Map, Value};
 
+mod mapped;
 mod memory;
+mod natively;
 mod record;
 
 pub use memory::memory_left;
+#[doc(hidden)]
+pub use natively::natively;
 pub(crate) use record::log;
 
 /// A run in preparation.
@@ -293,6 +297,17 @@ impl Run {
             Err(Stop::Abort(abort)) => Err(Failure::Abort(abort.text().into())),
             Err(Stop::OutputFull(full)) => Err(Failure::OutputFull(full.needed)),
         }
+    }
+
+    /// The batches alone, as files hold them.
+    #[must_use]
+    pub fn batches(mut self) -> Vec<Vec<u8>> {
+        let mut steps = core::mem::take(&mut self.steps);
+        steps.retain(|step| matches!(step, Step::Batch(..)));
+        let data = self.data(steps);
+        data.iter()
+            .map(|(_, words)| words.as_bytes().into())
+            .collect()
     }
 
     /// Parameters and context, encoded as a host does. They live as long as the
