@@ -9,8 +9,9 @@
 //! ```
 //! Programs that inherit their end of a connection are started by [`spawn`].
 //! This crate knows nothing of what the messages mean (`fades-task::message`
-//! does) and starts no threads but the one that makes children. Reads are bounded in size and, when the caller
-//! gives a deadline, in time.
+//! does) and starts no threads but the one that makes children. Reads are bounded
+//! in size and, when the caller gives a deadline, in time; an [`Inbox`] never
+//! waits at all.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -25,7 +26,10 @@ use rustix::net::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+mod inbox;
 pub mod spawn;
+
+pub use self::inbox::{Arrival, Inbox};
 
 /// Longest JSON part of a frame, bytes.
 pub const MAX_JSON: usize = 4 << 20;
@@ -65,6 +69,34 @@ pub struct Frame<T> {
     pub blob: Vec<u8>,
     /// The descriptors, close-on-exec.
     pub descriptors: Vec<OwnedFd>,
+}
+
+/// Lengths of what follows a frame's header.
+#[derive(Debug)]
+struct Head {
+    json: usize,
+    blob: usize,
+}
+
+impl Head {
+    /// Reads a header that arrived with so many descriptors.
+    fn read(header: &[u8; HEADER], descriptors: usize) -> Result<Self, WireError> {
+        let word =
+            |i: usize| u32::from_le_bytes([header[i], header[i + 1], header[i + 2], header[i + 3]]);
+        let (json, blob) = (word(0) as usize, word(4) as usize);
+        if word(12) != MAGIC {
+            return Err(WireError::Frame("not a frame"));
+        }
+        if json > MAX_JSON || blob > MAX_BLOB {
+            return Err(WireError::Frame("larger than a frame may be"));
+        }
+        if word(8) as usize != descriptors {
+            return Err(WireError::Frame(
+                "another number of descriptors than announced",
+            ));
+        }
+        Ok(Self { json, blob })
+    }
 }
 
 /// One end of a connection between two processes.
@@ -203,20 +235,7 @@ impl Channel {
                 n => have += n,
             }
         }
-        let word =
-            |i: usize| u32::from_le_bytes([header[i], header[i + 1], header[i + 2], header[i + 3]]);
-        let (json, blob) = (word(0) as usize, word(4) as usize);
-        if word(12) != MAGIC {
-            return Err(WireError::Frame("not a frame"));
-        }
-        if json > MAX_JSON || blob > MAX_BLOB {
-            return Err(WireError::Frame("larger than a frame may be"));
-        }
-        if word(8) as usize != descriptors.len() {
-            return Err(WireError::Frame(
-                "another number of descriptors than announced",
-            ));
-        }
+        let Head { json, blob } = Head::read(&header, descriptors.len())?;
         let json = self.receive_exactly(json, deadline)?;
         let blob = self.receive_exactly(blob, deadline)?;
         let message = serde_json::from_slice(&json)?;
@@ -232,16 +251,27 @@ impl Channel {
         bytes: &mut [u8],
         descriptors: &mut Vec<OwnedFd>,
     ) -> Result<usize, WireError> {
+        match self.receive_part(bytes, descriptors, RecvFlags::empty()) {
+            Err(WireError::Io(e)) if e.kind() == io::ErrorKind::ConnectionReset => Ok(0),
+            received => received,
+        }
+    }
+
+    fn receive_part(
+        &self,
+        bytes: &mut [u8],
+        descriptors: &mut Vec<OwnedFd>,
+        flags: RecvFlags,
+    ) -> Result<usize, WireError> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let received = match recvmsg(
             &self.socket,
             &mut [IoSliceMut::new(bytes)],
             &mut control,
-            RecvFlags::CMSG_CLOEXEC,
+            RecvFlags::CMSG_CLOEXEC | flags,
         ) {
-            Err(rustix::io::Errno::INTR) => return self.receive_some(bytes, descriptors),
-            Err(rustix::io::Errno::CONNRESET) => 0,
+            Err(rustix::io::Errno::INTR) => return self.receive_part(bytes, descriptors, flags),
             other => other.map_err(io::Error::from)?.bytes,
         };
         for message in control.drain() {
