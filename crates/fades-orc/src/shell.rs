@@ -22,8 +22,9 @@ use std::time::{Duration, Instant};
 use fades_task::limits::Isolation;
 use fades_task::message::{Refused, Start, TenderReport, TenderRequest};
 use fades_task::shell::Class;
-use fades_wire::spawn::{Child, Program};
+use fades_wire::spawn::{Child, NotStarted, Program};
 use fades_wire::{Channel, Frame, WireError};
+use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
 pub use self::template::Template;
@@ -90,22 +91,17 @@ impl ShellError {
 
 /// Whether a system call failed for want of something that others may return.
 pub(crate) fn is_shortage(error: &io::Error) -> bool {
-    // `spawn` keeps the kind of an error and names the program in its text.
-    let errno = error
-        .raw_os_error()
-        .map(rustix::io::Errno::from_raw_os_error);
-    let short = [
-        rustix::io::Errno::MFILE,
-        rustix::io::Errno::NFILE,
-        rustix::io::Errno::NOMEM,
-        rustix::io::Errno::AGAIN,
-        rustix::io::Errno::NOBUFS,
-    ];
-    let kinds = short.map(|e| io::Error::from(e).kind());
-    match errno {
-        Some(errno) => short.contains(&errno),
-        None => kinds.contains(&error.kind()),
-    }
+    let inner = error.get_ref().and_then(|e| e.downcast_ref::<NotStarted>());
+    let error = inner.map_or(error, |inner| &inner.reason);
+    [
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOMEM,
+        Errno::AGAIN,
+        Errno::NOBUFS,
+    ]
+    .iter()
+    .any(|short| error.raw_os_error() == Some(short.raw_os_error()))
 }
 
 /// A tender that was just started, before it has said anything.
@@ -218,13 +214,13 @@ impl Shell {
     /// When it is gone, or does not listen; it is of no use any more then.
     pub fn start(
         &self,
-        start: Start,
+        start: &Start,
         params: &[u8],
         data: &Channel,
         template: &Template,
     ) -> Result<(), WireError> {
         let descriptors = [data.as_fd(), template.as_fd()];
-        let request = TenderRequest::Start(Box::new(start));
+        let request = TenderRequest::Start(Box::new(start.clone()));
         self.control.send(&request, params, &descriptors)
     }
 

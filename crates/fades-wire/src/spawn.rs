@@ -20,7 +20,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -37,6 +37,16 @@ const PARKING: c_int = 128;
 
 /// Plenty for the few frames between `clone` and `execve`.
 const STACK: usize = 64 * 1024;
+
+/// What the error of [`Program::spawn`] has inside.
+#[derive(Debug, thiserror::Error)]
+#[error("start {}: {reason}", program.display())]
+pub struct NotStarted {
+    /// The program.
+    pub program: PathBuf,
+    /// Why it could not be started. Part of the text, so it is no source.
+    pub reason: io::Error,
+}
 
 /// A program to start.
 #[derive(Debug)]
@@ -84,11 +94,14 @@ impl<'a> Program<'a> {
     ///
     /// # Errors
     /// When the program cannot be executed, or the process has no descriptors
-    /// or processes left; names the program.
+    /// or processes left; has a [`NotStarted`] inside.
     pub fn spawn(&self) -> io::Result<Child> {
         self.prepare()
             .and_then(make)
-            .map_err(|e| io::Error::new(e.kind(), format!("start {}: {e}", self.path.display())))
+            .map_err(|reason| {
+                let program = self.path.to_owned();
+                io::Error::new(reason.kind(), NotStarted { program, reason })
+            })
     }
 
     fn prepare(&self) -> io::Result<Prepared> {

@@ -132,7 +132,7 @@ impl TenderProcess {
         let params = admission::params(plan.mtw);
         let (run, inputs) = (plan.run, inputs.clone());
         let here = Arc::clone(shell.control());
-        shell.start(start, &params, &data, &template)?;
+        shell.start(&start, &params, &data, &template)?;
         std::thread::Builder::new()
             .name(format!("tender {}", run.0))
             .spawn(move || converse(&here, run, &inputs))?;

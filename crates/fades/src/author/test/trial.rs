@@ -78,7 +78,7 @@ impl Trial<'_> {
         let lost = || "the tender went away".to_owned();
         let params = fades_task::cbor::encode(&Value::Object(self.params.clone()));
         shell
-            .start(start, &params, &tenders, &template)
+            .start(&start, &params, &tenders, &template)
             .or_problem(lost)?;
         drop((tenders, template));
         match &broker {
