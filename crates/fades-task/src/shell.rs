@@ -27,12 +27,12 @@ impl Class {
     /// Heaps that shells are made with. The kernel's own memory for a heap is
     /// about 1/400 of it, so the steps are wide.
     pub const HEAPS: [Size; 6] = [
-        Size(2 << 20),
+        Size(4 << 20),
         Size(16 << 20),
         Size(64 << 20),
         Size(256 << 20),
         Size(1 << 30),
-        Size(8 << 30),
+        Size((8 << 30) + (4 << 20)),
     ];
 
     /// Windows consist of pages of this length, bytes.
@@ -46,7 +46,10 @@ impl Class {
     #[must_use]
     pub fn fitting(needs: Needs, window: Size) -> Option<Self> {
         let heap = Self::HEAPS.into_iter().find(|h| *h >= needs.heap)?;
-        let window = window.0.max(1).checked_next_multiple_of(Self::WINDOW_STEP.0)?;
+        let window = window
+            .0
+            .max(1)
+            .checked_next_multiple_of(Self::WINDOW_STEP.0)?;
         (window <= Self::WINDOW_MAX.0).then_some(Self {
             bulk: needs.bulk,
             heap,
@@ -85,7 +88,7 @@ mod tests {
 
     #[test]
     fn the_smallest_class_that_fits_is_chosen() {
-        let class = Class::fitting(needs(3 << 20), Size(1)).unwrap();
+        let class = Class::fitting(needs(5 << 20), Size(1)).unwrap();
         assert_eq!(class.heap, Size(16 << 20));
         assert_eq!(class.window, Class::WINDOW_STEP);
         assert_eq!(Class::fitting(needs(9 << 30), Size(1)), None);
@@ -97,7 +100,10 @@ mod tests {
         let small = Class::fitting(needs(1), Size(1)).unwrap();
         let large = Class::fitting(needs(20 << 20), Size(64 << 20)).unwrap();
         assert!(large.holds(small) && small.holds(small) && !small.holds(large));
-        let bulk = Class { bulk: true, ..large };
+        let bulk = Class {
+            bulk: true,
+            ..large
+        };
         assert!(!bulk.holds(small));
     }
 }

@@ -6,15 +6,15 @@ use fades_task::limits::Limits;
 use fades_task::message::Start;
 use zerocopy::IntoBytes;
 
-use crate::layout::{CONTEXT_MAX, GATE, INPUT, INPUT_MAX, Layout, Part};
+use crate::layout::{GATE, INPUT, INPUT_MAX, Layout, Part};
 
 /// Why a function cannot be told what it should know.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BootError {
     #[error("the parameters take {0} bytes, a function can be given {PARAMS_MAX}")]
     Params(usize),
-    #[error("zone and DTO names take {0} bytes, a function can be given {CONTEXT_MAX}")]
-    Context(usize),
+    #[error("zone and DTO names take {0} bytes, the template has room for {1}")]
+    Context(usize, u64),
     #[error("the zone's offsets do not begin at the beginning of time and ascend")]
     Offsets,
 }
@@ -39,7 +39,7 @@ impl Given {
         if params.len() > PARAMS_MAX {
             return Err(BootError::Params(params.len()));
         }
-        let context = context(start)?;
+        let context = context(start, layout.span(Part::Context).length)?;
         let within = |part, length: usize| Region {
             length: length as u64,
             ..layout.region(part)
@@ -78,7 +78,7 @@ impl Given {
 }
 
 /// Zone and DTO names in the layout of the contract.
-fn context(start: &Start) -> Result<Vec<u8>, BootError> {
+fn context(start: &Start, room: u64) -> Result<Vec<u8>, BootError> {
     let begins = start.offsets.first().is_some_and(|o| o.0 == i64::MIN);
     if !begins || !start.offsets.is_sorted_by(|a, b| a.0 < b.0) {
         return Err(BootError::Offsets);
@@ -114,8 +114,8 @@ fn context(start: &Start) -> Result<Vec<u8>, BootError> {
     bytes.extend(offsets.collect::<Vec<_>>().as_bytes());
     bytes.extend(names.as_bytes());
     bytes.extend(texts);
-    if bytes.len() as u64 > CONTEXT_MAX {
-        return Err(BootError::Context(bytes.len()));
+    if bytes.len() as u64 > room {
+        return Err(BootError::Context(bytes.len(), room));
     }
     Ok(bytes)
 }
@@ -125,23 +125,24 @@ mod tests {
     use super::*;
     use crate::image::Image;
     use crate::image::tests::sample;
-    use fades_task::limits::Isolation;
+    use fades_task::quantity::Size;
     use zerocopy::FromBytes;
 
     fn start() -> Start {
         Start {
-            isolation: Isolation::Process,
+            template: 1,
             simd: 0,
             limits: Limits::default(),
+            resident: false,
             zone: "Europe/London".to_owned(),
             offsets: vec![(i64::MIN, 0), (5, 3600)],
             dtos: vec!["pm".parse().unwrap(), "air".parse().unwrap()],
-            symbols: None,
         }
     }
 
     fn compose(start: &Start, params: Vec<u8>) -> Result<Given, BootError> {
-        let layout = Layout::plan(&Image::parse(&sample()).unwrap(), &start.limits).unwrap();
+        let image = Image::parse(&sample()).unwrap();
+        let layout = Layout::plan(&image, &start.limits, Size(64 << 10)).unwrap();
         Given::compose(&layout, start, params, 1, 2)
     }
 
@@ -175,7 +176,11 @@ mod tests {
         unsorted.offsets.clear();
         assert_eq!(compose(&unsorted, vec![]), Err(BootError::Offsets));
         let mut long = start();
-        long.zone = "x".repeat(CONTEXT_MAX as usize);
-        assert!(matches!(compose(&long, vec![]), Err(BootError::Context(_))));
+        long.zone = "x".repeat(64 << 10);
+        assert!(matches!(
+            compose(&long, vec![]),
+            Err(BootError::Context(_, 0x1_0000))
+        ));
+        assert_eq!(long.context_bytes(), Size(128 << 10));
     }
 }

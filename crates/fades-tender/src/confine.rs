@@ -40,80 +40,114 @@ fn failed(what: &'static str) -> impl FnOnce(io::Error) -> ConfineError {
     move |source| ConfineError::System { what, source }
 }
 
+/// What a tender is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Makes a template.
+    Maker,
+    /// Runs functions.
+    Shell(Isolation),
+}
+
 /// When a call is allowed.
 #[derive(Debug, Clone, Copy)]
 enum When {
     Always,
-    /// For one isolation.
-    With(Isolation),
+    /// For one role.
+    For(Role),
     /// Unless the third argument asks for executable memory.
     NotExecutable,
     /// `ioctl` with this request, for microVMs.
     Request(u64),
 }
 
-use Isolation::{Microvm, Process};
-use When::{Always, NotExecutable, Request, With};
+use When::{Always, For, NotExecutable, Request};
 
-/// KVM's requests by number: `KVM_RUN`, `KVM_GET_REGS`, `KVM_GET_SREGS`,
-/// `KVM_SET_USER_MEMORY_REGION`.
-const KVM_RUN: u64 = 0xae80;
-const KVM_GET_REGS: u64 = 0x8090_ae81;
-const KVM_GET_SREGS: u64 = 0x8138_ae83;
-const KVM_SET_USER_MEMORY_REGION: u64 = 0x4020_ae46;
+const MAKER: Role = Role::Maker;
+const MICROVM: Role = Role::Shell(Isolation::Microvm);
+const PROCESS: Role = Role::Shell(Isolation::Process);
+
+/// KVM's requests by number. None of them changes a machine's memory: that is
+/// done before.
+mod request {
+    pub(super) const RUN: u64 = 0xae80;
+    pub(super) const GET_REGS: u64 = 0x8090_ae81;
+    pub(super) const SET_REGS: u64 = 0x4090_ae82;
+    pub(super) const GET_SREGS: u64 = 0x8138_ae83;
+    pub(super) const SET_SREGS: u64 = 0x4138_ae84;
+    pub(super) const SET_XSAVE: u64 = 0x5000_aea5;
+}
 
 /// What the tender may still do, and why.
 const ALLOWED: &[(i64, When, &str)] = &[
-    (libc::SYS_ioctl, Request(KVM_RUN), "runs the function"),
+    (libc::SYS_ioctl, Request(request::RUN), "runs the function"),
     (
         libc::SYS_ioctl,
-        Request(KVM_GET_REGS),
+        Request(request::GET_REGS),
         "says where it faulted",
     ),
     (
         libc::SYS_ioctl,
-        Request(KVM_GET_SREGS),
+        Request(request::GET_SREGS),
         "says which address it touched",
     ),
     (
         libc::SYS_ioctl,
-        Request(KVM_SET_USER_MEMORY_REGION),
-        "makes the input window",
+        Request(request::SET_REGS),
+        "starts the next function",
+    ),
+    (
+        libc::SYS_ioctl,
+        Request(request::SET_SREGS),
+        "takes away what a function left in the processor",
+    ),
+    (
+        libc::SYS_ioctl,
+        Request(request::SET_XSAVE),
+        "takes away what a function left in vector registers",
     ),
     (
         libc::SYS_ptrace,
-        With(Process),
+        For(PROCESS),
         "sees how the function faulted",
     ),
     (
         libc::SYS_wait4,
-        With(Process),
+        For(PROCESS),
         "hears that the function ended",
     ),
     (
         libc::SYS_pidfd_send_signal,
-        With(Process),
+        For(PROCESS),
         "ends the function",
     ),
-    (libc::SYS_recvfrom, With(Process), "hears the function ring"),
-    (libc::SYS_recvmsg, Always, "receives batches"),
+    (libc::SYS_recvfrom, For(PROCESS), "hears the function ring"),
+    (libc::SYS_memfd_create, For(MAKER), "makes the template"),
+    (
+        libc::SYS_ftruncate,
+        For(MAKER),
+        "makes room in the template",
+    ),
+    (libc::SYS_pwrite64, For(MAKER), "completes the template"),
+    (libc::SYS_recvmsg, Always, "receives requests and batches"),
     (libc::SYS_sendmsg, Always, "sends reports"),
     (libc::SYS_sendto, Always, "sends the rest of a report"),
     (
         libc::SYS_read,
         Always,
-        "reads signals of the function's process",
+        "reads an image, or signals of the function's process",
     ),
-    (
-        libc::SYS_write,
-        Always,
-        "wakes the watch; says why the tender failed",
-    ),
+    (libc::SYS_pread64, Always, "reads what a template says"),
+    (libc::SYS_write, Always, "says why the tender failed"),
     (libc::SYS_writev, Always, "says why the tender failed"),
     (libc::SYS_poll, Always, "waits for messages and for clocks"),
     (libc::SYS_ppoll, Always, "waits for messages and for clocks"),
     (libc::SYS_close, Always, "lets go of a batch"),
-    (libc::SYS_fcntl, Always, "checks that a batch is read-only"),
+    (
+        libc::SYS_fcntl,
+        Always,
+        "checks that a batch is read-only and a template sealed",
+    ),
     (
         libc::SYS_fstat,
         Always,
@@ -124,7 +158,17 @@ const ALLOWED: &[(i64, When, &str)] = &[
         Always,
         "the same, as some C libraries do it",
     ),
-    (libc::SYS_mmap, NotExecutable, "maps batches; allocates"),
+    (
+        libc::SYS_statx,
+        Always,
+        "the same, as the standard library does it",
+    ),
+    (libc::SYS_lseek, Always, "asks how much of an image is left"),
+    (
+        libc::SYS_mmap,
+        NotExecutable,
+        "maps templates and batches; allocates",
+    ),
     (libc::SYS_munmap, Always, "unmaps batches; frees"),
     (libc::SYS_mremap, Always, "grows allocations"),
     (
@@ -133,38 +177,44 @@ const ALLOWED: &[(i64, When, &str)] = &[
         "grows the heap of a thread",
     ),
     (libc::SYS_brk, Always, "allocates"),
-    (libc::SYS_madvise, Always, "frees"),
+    (
+        libc::SYS_madvise,
+        Always,
+        "takes away what a function left in its memory; frees",
+    ),
     (
         libc::SYS_mincore,
         Always,
         "measures how much memory the function touched",
     ),
     (libc::SYS_getrandom, Always, "seeds hash tables"),
-    (libc::SYS_futex, Always, "waits for the watch"),
     (
         libc::SYS_clock_gettime,
         Always,
         "reads the clocks of the function",
     ),
-    (libc::SYS_tgkill, Always, "interrupts the function"),
-    (libc::SYS_getpid, Always, "names the thread to interrupt"),
-    (libc::SYS_gettid, Always, "names the thread to interrupt"),
+    (
+        libc::SYS_timer_settime,
+        Always,
+        "is rung when a clock can have run out",
+    ),
+    (libc::SYS_timer_delete, Always, "takes the timer down"),
     (
         libc::SYS_rt_sigreturn,
         Always,
-        "returns from the interruption",
+        "returns from an interruption",
     ),
-    (libc::SYS_rt_sigprocmask, Always, "starts and ends threads"),
-    (libc::SYS_sigaltstack, Always, "ends threads"),
+    (libc::SYS_sigaltstack, Always, "ends the tender"),
     (
         libc::SYS_restart_syscall,
         Always,
         "goes on waiting after a stop",
     ),
-    (libc::SYS_sched_yield, Always, "waits for a lock"),
-    (libc::SYS_exit, Always, "ends the watch"),
     (libc::SYS_exit_group, Always, "ends the tender"),
 ];
+
+/// Longest file that a maker can write, bytes.
+const TEMPLATE_MAX: u64 = 2 << 30;
 
 /// A landlock domain without files and ports; `None` where the kernel has no
 /// landlock.
@@ -179,8 +229,8 @@ fn domain() -> Result<RulesetCreated, ConfineError> {
     Ok(rules.create()?)
 }
 
-/// The steps that every later thread inherits. Takes effect at once.
-pub(crate) fn enter() -> Result<(), ConfineError> {
+/// The steps before the filter. Takes effect at once.
+pub(crate) fn enter(role: Role) -> Result<(), ConfineError> {
     for (option, value, what) in [
         (libc::PR_SET_NO_NEW_PRIVS, 1, "give up privileges"),
         (libc::PR_SET_DUMPABLE, 0, "hide from other processes"),
@@ -193,7 +243,10 @@ pub(crate) fn enter() -> Result<(), ConfineError> {
     domain()?.restrict_self()?;
     for (resource, most) in [
         (Resource::Core, 0),
-        (Resource::Fsize, 0),
+        (
+            Resource::Fsize,
+            if role == MAKER { TEMPLATE_MAX } else { 0 },
+        ),
         (Resource::Memlock, 0),
         (Resource::Nofile, 32),
     ] {
@@ -206,18 +259,19 @@ pub(crate) fn enter() -> Result<(), ConfineError> {
     Ok(())
 }
 
-/// The last step, for all threads at once.
-pub(crate) fn filter(isolation: Isolation) -> Result<(), ConfineError> {
-    Ok(seccompiler::apply_filter_all_threads(&program(isolation)?)?)
+/// The last step. The tender has one thread of its own; a second one may be
+/// KVM's, which never leaves the kernel.
+pub(crate) fn filter(role: Role) -> Result<(), ConfineError> {
+    Ok(seccompiler::apply_filter_all_threads(&program(role)?)?)
 }
 
-fn program(isolation: Isolation) -> Result<BpfProgram, ConfineError> {
+fn program(role: Role) -> Result<BpfProgram, ConfineError> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
     for (call, when, _) in ALLOWED {
         let condition = match when {
             Always => None,
-            With(only) if *only == isolation => None,
-            Request(number) if isolation == Microvm => {
+            For(only) if *only == role => None,
+            Request(number) if role == MICROVM => {
                 let op = SeccompCmpOp::Eq;
                 Some(SeccompCondition::new(
                     1,
@@ -230,7 +284,7 @@ fn program(isolation: Isolation) -> Result<BpfProgram, ConfineError> {
                 let op = SeccompCmpOp::MaskedEq(libc::PROT_EXEC as u64);
                 Some(SeccompCondition::new(2, SeccompCmpArgLen::Qword, op, 0)?)
             }
-            With(_) | Request(_) => continue,
+            For(_) | Request(_) => continue,
         };
         let rules = rules.entry(*call).or_default();
         if let Some(condition) = condition {

@@ -96,7 +96,7 @@ pub(crate) enum SegmentFault {
 }
 
 /// What a function may do with a span of its memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) enum Access {
     /// Constants.
     Read,

@@ -4,25 +4,34 @@
 //! Addresses are fixed per kind of memory and far apart, so that what runs
 //! past the end of one region meets unmapped space and never the next region.
 //! All memory that host and function share is one span on the host's side, in
-//! which each region has an [`Offset`]; regions that the function can only read
-//! come first, so that a microVM can protect them as a whole:
+//! which each region has an [`Offset`]. Its zones lie where they lie for every
+//! function, so that a shell can be made before it is known for which:
 //!
 //! ```text
-//! offset 0              gate, monitor, boot info, parameters, context, state, text, constants
-//! writable ..           data, mailbox, stack, output, monitor's stack, page tables
-//! multiple of 2 MiB ..  heap
+//!              │ zone      holds                                       from run to run
+//! read-only    │ run       boot info, parameters, context, state       written anew
+//!              │ constant  gate, monitor, text, constants              ┐ the template
+//! writable ..  │ initial   page tables, data                           ┘
+//!              │ work      mailbox, monitor's stack, stack, output     empty
+//! n × 2 MiB .. │ heap                                                  empty
 //! ```
-//! This module only computes; it maps nothing.
+//! There are two sizes of zones, [`COMMON`] and [`BULK`]. This module only
+//! computes; it maps nothing.
+
+use std::ops::Range;
 
 use fades_abi::GUARD_MIN;
 use fades_abi::boot::Region;
 use fades_task::limits::Limits;
 use fades_task::quantity::Size;
+use fades_task::shell::{Class, Needs};
+use serde::{Deserialize, Serialize};
 
 use crate::address::{GuestAddr, LARGE_PAGE, Offset, PAGE};
 use crate::image::{Access, Image};
 
 mod place;
+pub(crate) mod tables;
 
 /// The gate: the only code of the host that the function can call.
 pub(crate) const GATE: GuestAddr = GuestAddr(0x5000_0000);
@@ -53,11 +62,72 @@ const GATE_LENGTH: u64 = 2 * PAGE;
 const MONITOR_LENGTH: u64 = 2 * PAGE;
 /// Longest context, bytes.
 pub(crate) const CONTEXT_MAX: u64 = 4 << 20;
+/// The heap ends with a large page. Its first part, of up to this length, is
+/// mapped in small ones: a function that needs little shall take little. Bytes.
+pub(crate) const HEAP_SMALL: u64 = 2 * LARGE_PAGE;
 /// A heap below this is of no use to any function, bytes.
 const HEAP_MIN: u64 = 64 << 10;
 
+/// Lengths of the zones before the heap, bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Zones {
+    run: u64,
+    constant: u64,
+    initial: u64,
+    work: u64,
+}
+
+/// Zones for images of up to some 400 KiB, answers of as much, and contexts of
+/// 64 KiB: 4 MiB before the heap.
+pub(crate) const COMMON: Zones = Zones {
+    run: 512 << 10,
+    constant: 512 << 10,
+    initial: 1 << 20,
+    work: 2 << 20,
+};
+
+/// Zones for all that the contract allows.
+pub(crate) const BULK: Zones = Zones {
+    run: 48 << 20,
+    constant: 32 << 20,
+    initial: 1040 << 20,
+    work: 304 << 20,
+};
+
+impl Zones {
+    /// The zones of shells with room for `bulk`, or without.
+    pub(crate) const fn of(bulk: bool) -> Self {
+        if bulk { BULK } else { COMMON }
+    }
+
+    /// From here on the function (or the monitor) may write.
+    pub(crate) const fn writable(self) -> u64 {
+        self.run + self.constant
+    }
+
+    /// Where a microVM's page tables start, which the function does not see.
+    pub(crate) const fn tables(self) -> Offset {
+        Offset(self.writable())
+    }
+
+    /// What comes from the template.
+    pub(crate) const fn template(self) -> Range<u64> {
+        self.run..self.run + self.constant + self.initial
+    }
+
+    /// Where the heap starts.
+    pub(crate) const fn heap(self) -> u64 {
+        self.run + self.constant + self.initial + self.work
+    }
+
+    /// Where the memory of a shell ends that has room for so much heap.
+    pub(crate) const fn end(self, class: Class) -> u64 {
+        self.heap() + class.heap.0
+    }
+}
+
 /// What a region is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Part {
     Gate,
     Monitor,
@@ -76,7 +146,7 @@ pub(crate) enum Part {
 }
 
 /// A region: where the function sees it, and where the host keeps it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Span {
     /// What it is for.
     pub(crate) part: Part,
@@ -97,6 +167,11 @@ impl Span {
 
     pub(crate) fn contains(&self, address: GuestAddr) -> bool {
         (self.start..self.end()).contains(&address)
+    }
+
+    /// It holds the host's code.
+    pub(crate) const fn is_hosts(&self) -> bool {
+        matches!(self.part, Part::Gate) || self.is_monitors()
     }
 
     /// Only a microVM has it, and there only the monitor sees it.
@@ -129,62 +204,72 @@ pub(crate) enum LayoutError {
     MemoryMin { limit: Size, needed: Size },
     #[error("limits.output and limits.time must be more than nothing")]
     Nothing,
+    #[error("zone and DTO names take {0} bytes, a function can be given {CONTEXT_MAX}")]
+    Context(u64),
+    #[error("the image's regions do not fit the largest zones")]
+    Room,
 }
 
 /// The plan of one function's address space.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Layout {
     /// All regions, by ascending address.
     pub(crate) spans: Vec<Span>,
-    /// Room for page tables, which the function does not see.
-    pub(crate) tables: Offset,
-    /// Length of that room, bytes.
-    pub(crate) tables_length: u64,
-    /// From here on the function (or the monitor) may write.
-    pub(crate) writable: Offset,
-    /// Length of all shared memory, bytes.
-    pub(crate) total: u64,
+    /// It needs [`BULK`].
+    pub(crate) bulk: bool,
 }
 
 impl Layout {
-    /// Plans the address space of `image` within `limits`.
-    pub(crate) fn plan(image: &Image, limits: &Limits) -> Result<Self, LayoutError> {
+    /// Plans the address space of `image` within `limits`, with room for
+    /// `context` bytes of names.
+    pub(crate) fn plan(image: &Image, limits: &Limits, context: Size) -> Result<Self, LayoutError> {
         if let Some((field, asked, most)) = limits.exceeds(&Limits::MAX) {
             return Err(LayoutError::TooLarge { field, asked, most });
         }
         if limits.output.0 == 0 || limits.time.0 == 0 {
             return Err(LayoutError::Nothing);
         }
+        if context.0 > CONTEXT_MAX {
+            return Err(LayoutError::Context(context.0));
+        }
         let heap = heap_length(image, limits)?;
         let output = limits.output.0.next_multiple_of(PAGE);
-        let mut plan = Plan::default();
-        plan.put(Part::Gate, GATE, GATE_LENGTH, Access::Execute);
-        plan.put(Part::Monitor, MONITOR, MONITOR_LENGTH, Access::Execute);
-        plan.put(Part::Boot, BOOT, PAGE, Access::Read);
-        let params = (fades_abi::PARAMS_MAX as u64).next_multiple_of(PAGE);
-        plan.put(Part::Params, PARAMS, params, Access::Read);
-        plan.put(Part::Context, CONTEXT, CONTEXT_MAX, Access::Read);
-        plan.put(Part::State, STATE, output, Access::Read);
-        plan.put_segments(image, |access| access != Access::Write);
-        let writable = plan.next;
-        plan.put_segments(image, |access| access == Access::Write);
-        plan.put(Part::Mailbox, MAILBOX, PAGE, Access::Write);
-        let stack = GuestAddr(STACK_END.0 - image.about.stack);
-        plan.put(Part::Stack, stack, image.about.stack, Access::Write);
-        plan.put(Part::Output, OUTPUT, output, Access::Write);
-        plan.put(Part::MonitorStack, MONITOR_STACK, PAGE, Access::Write);
-        let tables = plan.next;
-        let tables_length = plan.tables_needed(heap) * PAGE;
-        plan.next = Offset((tables.0 + tables_length).next_multiple_of(LARGE_PAGE));
-        plan.put(Part::Heap, HEAP, heap, Access::Write);
-        plan.spans.sort_by_key(|s| s.start);
-        Ok(Self {
-            total: plan.next.0,
-            spans: plan.spans,
-            tables,
-            tables_length,
-            writable,
-        })
+        let planned = [false, true].into_iter().find_map(|bulk| {
+            let mut plan = Plan::new(bulk);
+            plan.put_all(image, (context.0.next_multiple_of(PAGE), output, heap));
+            let (layout, fits) = plan.finished();
+            fits.then_some(layout)
+        });
+        planned.ok_or(LayoutError::Room)
+    }
+
+    /// The regions that every function has, and nothing of a function.
+    pub(crate) fn without_image(bulk: bool) -> Self {
+        let mut plan = Plan::new(bulk);
+        plan.put_hosts();
+        plan.finished().0
+    }
+
+    /// What a shell needs to run this.
+    pub(crate) fn needs(&self) -> Needs {
+        Needs {
+            bulk: self.bulk,
+            heap: Size(self.span(Part::Heap).end().0 - HEAP.0),
+        }
+    }
+
+    /// Where on the host's side large pages are wanted: under KVM the first touch
+    /// of a page costs far more than in a process. Not at the heap's ends, which
+    /// functions touch that need little.
+    pub(crate) fn large_pages(&self) -> Range<u64> {
+        let start = self.zones().heap() + HEAP_SMALL;
+        let heap = self.span(Part::Heap);
+        start..start.max(heap.offset.0 + heap.length - LARGE_PAGE)
+    }
+
+    /// The zones in which it lies.
+    pub(crate) const fn zones(&self) -> Zones {
+        Zones::of(self.bulk)
     }
 
     /// The first region of a kind that every plan has.
@@ -253,44 +338,111 @@ fn heap_length(image: &Image, limits: &Limits) -> Result<u64, LayoutError> {
     }
 }
 
-#[derive(Default)]
+/// Regions being put into zones.
 struct Plan {
+    bulk: bool,
     spans: Vec<Span>,
-    next: Offset,
+    /// What is left of the zones run, constant, initial, work.
+    free: [Range<u64>; 4],
+    /// Nothing has run over so far.
+    fits: bool,
+}
+
+/// The zones that a region can lie in.
+#[derive(Debug, Clone, Copy)]
+enum Zone {
+    Run,
+    Constant,
+    Initial,
+    Work,
 }
 
 impl Plan {
-    fn put(&mut self, part: Part, start: GuestAddr, length: u64, access: Access) {
+    const fn new(bulk: bool) -> Self {
+        let zones = Zones::of(bulk);
+        let (run, template) = (zones.run, zones.template());
+        Self {
+            bulk,
+            spans: Vec::new(),
+            free: [
+                0..run,
+                run..zones.writable(),
+                zones.writable() + tables::count(bulk) * PAGE..template.end,
+                template.end..zones.heap(),
+            ],
+            fits: true,
+        }
+    }
+
+    fn put_all(&mut self, image: &Image, (context, output, heap): (u64, u64, u64)) {
+        use Access::{Execute, Read, Write};
+        let params = (fades_abi::PARAMS_MAX as u64).next_multiple_of(PAGE);
+        self.put(Zone::Run, Part::Boot, BOOT, PAGE, Read);
+        self.put(Zone::Run, Part::Params, PARAMS, params, Read);
+        self.put(Zone::Run, Part::Context, CONTEXT, context, Read);
+        self.put(Zone::Run, Part::State, STATE, output, Read);
+        self.put_hosts();
+        for segment in &image.segments {
+            let (zone, part) = match segment.access {
+                Read => (Zone::Constant, Part::Constants),
+                Execute => (Zone::Constant, Part::Text),
+                Write => (Zone::Initial, Part::Data),
+            };
+            self.put(zone, part, segment.start, segment.length, segment.access);
+            let end = segment.start.0 + segment.length;
+            self.fits &= self.bulk || end <= tables::COMMON_IMAGE_END;
+        }
+        self.fits &= self.bulk || image.about.stack <= tables::COMMON_STACK;
+        let stack = GuestAddr(STACK_END.0 - image.about.stack);
+        self.put(Zone::Work, Part::Mailbox, MAILBOX, PAGE, Write);
+        self.put(Zone::Work, Part::Stack, stack, image.about.stack, Write);
+        self.put(Zone::Work, Part::Output, OUTPUT, output, Write);
+        let lead = HEAP_SMALL - heap.min(heap % LARGE_PAGE + LARGE_PAGE);
+        self.spans.push(Span {
+            part: Part::Heap,
+            start: GuestAddr(HEAP.0 + lead),
+            length: heap,
+            offset: Offset(Zones::of(self.bulk).heap() + lead),
+            access: Write,
+        });
+    }
+
+    /// The host's own code, and the stack of its monitor.
+    fn put_hosts(&mut self) {
+        use Access::{Execute, Write};
+        self.put(Zone::Constant, Part::Gate, GATE, GATE_LENGTH, Execute);
+        let (monitor, stack) = (Part::Monitor, Part::MonitorStack);
+        self.put(Zone::Constant, monitor, MONITOR, MONITOR_LENGTH, Execute);
+        self.put(Zone::Work, stack, MONITOR_STACK, PAGE, Write);
+    }
+
+    fn put(&mut self, zone: Zone, part: Part, start: GuestAddr, length: u64, access: Access) {
+        let offset = self.take(zone, length);
         self.spans.push(Span {
             part,
             start,
             length,
-            offset: self.next,
+            offset,
             access,
         });
-        self.next.0 += length;
     }
 
-    fn put_segments(&mut self, image: &Image, wanted: impl Fn(Access) -> bool) {
-        for segment in image.segments.iter().filter(|s| wanted(s.access)) {
-            let part = match segment.access {
-                Access::Read => Part::Constants,
-                Access::Execute => Part::Text,
-                Access::Write => Part::Data,
-            };
-            self.put(part, segment.start, segment.length, segment.access);
-        }
+    fn take(&mut self, zone: Zone, length: u64) -> Offset {
+        let free = &mut self.free[zone as usize];
+        let offset = free.start;
+        free.start = free.start.saturating_add(length);
+        self.fits &= free.start <= free.end;
+        Offset(offset)
     }
 
-    /// Pages of page tables that suffice for every region and the input
-    /// window. More than needed costs nothing: untouched memory is not there.
-    fn tables_needed(&self, heap: u64) -> u64 {
-        let lengths = self.spans.iter().map(|s| s.length).chain([heap]);
-        // A region may begin and end inside a table of each of three levels.
-        let tables: u64 = lengths.map(|l| l / LARGE_PAGE + l / (1 << 30) + 6).sum();
-        let input = INPUT_MAX / (1 << 30) + 2;
-        let doorbells = 2 * 3;
-        1 + tables + input + doorbells
+    /// The layout, and whether everything fits its zone.
+    fn finished(mut self) -> (Layout, bool) {
+        self.spans.sort_by_key(|s| s.start);
+        let layout = Layout {
+            spans: self.spans,
+            bulk: self.bulk,
+        };
+        (layout, self.fits)
     }
 }
 
@@ -309,7 +461,7 @@ const _: () = {
         (CONTEXT.0, CONTEXT.0 + CONTEXT_MAX),
         (STATE.0, STATE.0 + Limits::MAX.output.0),
         (STACK_END.0 - crate::image::STACK_MAX, STACK_END.0),
-        (HEAP.0, HEAP.0 + Limits::MAX.memory.0),
+        (HEAP.0, HEAP.0 + Limits::MAX.memory.0 + HEAP_SMALL),
         (OUTPUT.0, OUTPUT.0 + Limits::MAX.output.0),
         (INPUT.0, INPUT.0 + INPUT_MAX),
     ];
@@ -321,6 +473,8 @@ const _: () = {
         i += 1;
     }
     assert!(GUARD_MIN <= 1 << 20);
+    assert!(COMMON.heap() % LARGE_PAGE == 0 && BULK.heap() % LARGE_PAGE == 0);
+    assert!(Class::WINDOW_MAX.0 == INPUT_MAX);
 };
 
 #[cfg(test)]

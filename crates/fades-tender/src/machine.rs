@@ -1,14 +1,22 @@
 //! What runs a function: a microVM or a process. Both take the same layout and
-//! the same image, and stop at the same points.
+//! the same image, and stop at the same points. A machine is made empty; a
+//! microVM can be made empty again.
 
 use std::os::fd::OwnedFd;
 
+use fades_abi::boot::transport;
 use fades_task::limits::Isolation;
+use fades_task::message::Start;
+use fades_task::shell::Class;
 
+use crate::boot::{BootError, Given};
+use crate::confine::{self, ConfineError};
 use crate::fault::Raw;
-use crate::memory::GuestMemory;
+use crate::layout::{Layout, Part};
+use crate::memory::{GuestMemory, OutOfBounds};
 use crate::microvm::{Microvm, MicrovmError};
 use crate::process::{Process, ProcessError};
+use crate::template::Template;
 use crate::watch::Clocked;
 
 /// Why a function stopped running for a moment, or for good.
@@ -35,9 +43,17 @@ pub(crate) enum MachineError {
     Microvm(#[from] MicrovmError),
     #[error(transparent)]
     Process(#[from] ProcessError),
+    #[error(transparent)]
+    Confine(#[from] ConfineError),
+    #[error(transparent)]
+    Boot(#[from] BootError),
+    #[error(transparent)]
+    Bounds(#[from] OutOfBounds),
+    #[error("the template is for another isolation")]
+    Isolation,
 }
 
-/// A function loaded and ready to run.
+/// A machine, empty or with a function in it.
 #[derive(Debug)]
 pub(crate) enum Machine {
     Microvm(Box<Microvm>),
@@ -45,6 +61,56 @@ pub(crate) enum Machine {
 }
 
 impl Machine {
+    /// Makes an empty machine; `simd` is the highest level of vectors to use.
+    pub(crate) fn make(
+        isolation: Isolation,
+        class: Class,
+        simd: u32,
+    ) -> Result<Self, MachineError> {
+        Ok(match isolation {
+            Isolation::Microvm => {
+                let kvm = Microvm::open()?;
+                Self::Microvm(Box::new(Microvm::make(&kvm, class, simd)?))
+            }
+            Isolation::Process => {
+                let landlock = confine::landlock_domain()?;
+                Self::Process(Box::new(Process::make(class, simd, landlock)?))
+            }
+        })
+    }
+
+    /// Puts a function into the empty machine, before its first instruction,
+    /// and writes what it is told about its run.
+    pub(crate) fn load(
+        &mut self,
+        template: &Template,
+        start: &Start,
+        params: Vec<u8>,
+    ) -> Result<(), MachineError> {
+        let sheet = &template.sheet;
+        if sheet.isolation != self.isolation() {
+            return Err(MachineError::Isolation);
+        }
+        let simd = self.simd().min(start.simd);
+        match self {
+            Self::Microvm(m) => {
+                m.load(start.template, template)?;
+                tell(
+                    m.memory(),
+                    &sheet.layout,
+                    (start, params),
+                    (simd, transport::MMIO),
+                )
+            }
+            Self::Process(p) => {
+                let to_say = (simd, transport::SYSCALL);
+                tell(p.memory(), &sheet.layout, (start, params), to_say)?;
+                p.load(template, simd)?;
+                Ok(())
+            }
+        }
+    }
+
     /// The isolation that this machine gives.
     pub(crate) const fn isolation(&self) -> Isolation {
         match self {
@@ -61,7 +127,7 @@ impl Machine {
         }
     }
 
-    /// SIMD level that was tried and works, one of `fades_abi::boot::simd`.
+    /// SIMD level that works, one of `fades_abi::boot::simd`.
     pub(crate) const fn simd(&self) -> u32 {
         match self {
             Self::Microvm(m) => m.simd(),
@@ -102,6 +168,21 @@ impl Machine {
         }
         Ok(())
     }
+}
+
+/// Writes what a function is told about its run.
+fn tell(
+    memory: &GuestMemory,
+    layout: &Layout,
+    (start, params): (&Start, Vec<u8>),
+    (simd, transport): (u32, u32),
+) -> Result<(), MachineError> {
+    let given = Given::compose(layout, start, params, simd, transport)?;
+    let at = |part| layout.span(part).offset;
+    memory.put(at(Part::Boot), &given.boot)?;
+    memory.copy_in(at(Part::Params), &given.params)?;
+    memory.copy_in(at(Part::Context), &given.context)?;
+    Ok(())
 }
 
 #[cfg(test)]

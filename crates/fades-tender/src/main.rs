@@ -1,31 +1,28 @@
 //! The tender: see the library.
-#![expect(unsafe_code, reason = "takes over the descriptors that it inherits")]
+#![expect(unsafe_code, reason = "takes over the descriptor that it inherits")]
 
 use std::io::{Write, stderr, stdout};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use fades_task::message::{TENDER_CONTROL_FD, TENDER_DATA_FD, TENDER_IMAGE_FD};
+use fades_task::message::TENDER_CONTROL_FD;
 use fades_tender::probe::Probe;
-use fades_tender::{Inheritance, tend};
+use fades_tender::{EXIT_ORPHANED, Inheritance, TenderError, tend};
+use fades_wire::WireError;
 
 fn main() -> ExitCode {
     let born = Instant::now();
     if std::env::args_os().skip(1).any(|a| a == "--probe") {
         return show(&Probe::of_this_host());
     }
-    let Some([control, data, image]) = inherited() else {
-        say("fades-tender is started by the node, with descriptors 3, 4 and 5");
+    let Some(control) = inherited() else {
+        say("fades-tender is started by the node, with descriptor 3");
         return ExitCode::from(2);
     };
-    match tend(Inheritance {
-        control,
-        data,
-        image,
-        born,
-    }) {
+    match tend(Inheritance { control, born }) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(TenderError::Control(WireError::Io(_))) => ExitCode::from(EXIT_ORPHANED as u8),
         Err(error) => {
             say(&format!("fades-tender: {error}"));
             ExitCode::from(2)
@@ -33,21 +30,16 @@ fn main() -> ExitCode {
     }
 }
 
-/// The descriptors that the node passes, when all of them are there.
-fn inherited() -> Option<[OwnedFd; 3]> {
-    let numbers = [TENDER_CONTROL_FD, TENDER_DATA_FD, TENDER_IMAGE_FD];
-    for number in numbers {
-        // SAFETY: asking about a descriptor changes nothing.
-        let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
-        if flags < 0 {
-            return None;
-        }
+/// The descriptor that the node passes, when it is there.
+fn inherited() -> Option<OwnedFd> {
+    // SAFETY: asking about a descriptor changes nothing.
+    let flags = unsafe { libc::fcntl(TENDER_CONTROL_FD, libc::F_GETFD) };
+    if flags < 0 {
+        return None;
     }
-    Some(numbers.map(|number| {
-        // SAFETY: the descriptor is open, and nobody else in this program has
-        // it: this is the first thing that `main` does.
-        unsafe { OwnedFd::from_raw_fd(number) }
-    }))
+    // SAFETY: the descriptor is open, and nobody else in this program has it:
+    // this is the first thing that `main` does.
+    Some(unsafe { OwnedFd::from_raw_fd(TENDER_CONTROL_FD) })
 }
 
 /// One line of JSON on standard output.

@@ -9,6 +9,7 @@
 )]
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
 
@@ -124,10 +125,12 @@ impl Drop for Mapping {
     }
 }
 
-/// The memory that a function runs in.
+/// The memory that a function runs in, or a part of it.
 #[derive(Debug)]
 pub(crate) struct GuestMemory {
     mapping: Mapping,
+    /// Offset of the mapping's first byte.
+    from: u64,
     file: Option<OwnedFd>,
 }
 
@@ -147,45 +150,81 @@ impl GuestMemory {
         let _ = unsafe { rustix::mm::madvise(start, length as usize, Advice::LinuxNoHugepage) };
         Ok(Self {
             mapping,
+            from: 0,
             file: None,
         })
     }
 
-    /// Asks for large pages from `from` on, where the host has them: under KVM
-    /// the first touch of a page costs far more than in a process.
-    pub(crate) fn prefer_large_pages(&self, from: Offset) {
-        let Some(length) = self.mapping.length().checked_sub(from.0) else {
+    /// Asks for large pages in `span`, or for small ones.
+    pub(crate) fn advise(&self, span: Range<u64>, large: bool) {
+        let length = span.end.saturating_sub(span.start) as usize;
+        let Ok(start) = self.at(Offset(span.start), length) else {
             return;
         };
-        let Ok(start) = self.at(from, length as usize) else {
-            return;
+        let advice = if large {
+            Advice::LinuxHugepage
+        } else {
+            Advice::LinuxNoHugepage
         };
-        // SAFETY: advice about a part of this mapping. Without large pages
-        // everything works all the same.
-        let _ =
-            unsafe { rustix::mm::madvise(start.cast(), length as usize, Advice::LinuxHugepage) };
+        // SAFETY: advice about a part of this mapping. Where the kernel does not
+        // take it, everything works all the same.
+        let _ = unsafe { rustix::mm::madvise(start.cast(), length, advice) };
     }
 
     /// Zeroed memory that another process can map from [`Self::file`].
     pub(crate) fn shared(length: u64) -> io::Result<Self> {
         let file = rustix::fs::memfd_create("fades-function", MemfdFlags::CLOEXEC)?;
         rustix::fs::ftruncate(&file, length)?;
+        let mut memory = Self::of_file(&file, 0..length)?;
+        memory.file = Some(file);
+        Ok(memory)
+    }
+
+    /// The start of a file, seen as the span `offsets` of a function's memory.
+    pub(crate) fn of_file(file: impl AsFd, offsets: Range<u64>) -> io::Result<Self> {
+        let length = offsets.end - offsets.start;
         let protection = ProtFlags::READ | ProtFlags::WRITE;
+        let flags = MapFlags::SHARED | MapFlags::NORESERVE;
         // SAFETY: a new mapping at an address that the kernel chooses.
         let start = unsafe {
             rustix::mm::mmap(
                 std::ptr::null_mut(),
                 length as usize,
                 protection,
-                MapFlags::SHARED | MapFlags::NORESERVE,
-                &file,
+                flags,
+                file,
                 0,
             )
         }?;
         Ok(Self {
             mapping: Mapping::owning(start.cast(), length)?,
-            file: Some(file),
+            from: offsets.start,
+            file: None,
         })
+    }
+
+    /// Puts the start of `file` over the span `offsets`. What is written there
+    /// stays in this process, until [`Self::forget`].
+    pub(crate) fn put_template(&self, file: impl AsFd, offsets: Range<u64>) -> io::Result<()> {
+        let length = (offsets.end - offsets.start) as usize;
+        let start = self
+            .at(Offset(offsets.start), length)
+            .map_err(io::Error::other)?;
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED;
+        // SAFETY: replaces a part of this mapping, of which nobody holds a reference.
+        unsafe { rustix::mm::mmap(start.cast(), length, protection, flags, file, 0) }?;
+        Ok(())
+    }
+
+    /// Forgets everything that was written since the memory, or the template in
+    /// it, was mapped.
+    pub(crate) fn forget(&self) -> io::Result<()> {
+        let (start, length) = (self.mapping.start.as_ptr(), self.mapping.length);
+        // SAFETY: the mapping is private, so that this drops pages of this value
+        // alone, of which nobody holds a reference.
+        unsafe { rustix::mm::madvise(start.cast(), length, Advice::LinuxDontNeed) }?;
+        Ok(())
     }
 
     /// The file behind shared memory.
@@ -199,14 +238,17 @@ impl GuestMemory {
     }
 
     fn at(&self, offset: Offset, length: usize) -> Result<*mut u8, OutOfBounds> {
-        let end = offset.0.checked_add(length as u64);
-        if end.is_none_or(|end| end > self.mapping.length()) {
-            return Err(OutOfBounds {
+        let at = offset.0.checked_sub(self.from);
+        let end = at.and_then(|at| at.checked_add(length as u64));
+        match (at, end) {
+            (Some(at), Some(end)) if end <= self.mapping.length() => {
+                Ok(self.mapping.start.as_ptr().wrapping_add(at as usize))
+            }
+            _ => Err(OutOfBounds {
                 offset: offset.0,
                 length: length as u64,
-            });
+            }),
         }
-        Ok(self.mapping.start.as_ptr().wrapping_add(offset.0 as usize))
     }
 
     /// Copies bytes into the function's memory.

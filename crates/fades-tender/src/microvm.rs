@@ -4,20 +4,28 @@
 //! that report exceptions ([`code`]). What the function may only read is
 //! protected twice: by page tables that it cannot reach ([`paging`]), and by a
 //! read-only slot of memory. The only way out is a store to an address without
-//! memory behind it, the doorbell. Start reading at [`Microvm::build`].
+//! memory behind it, the doorbell.
+//!
+//! A microVM is made once, empty and with all its slots ([`Microvm::make`]), and
+//! then runs one function after the other: [`Microvm::load`] maps a template,
+//! [`Microvm::reset`] takes away everything that a function left. Neither
+//! touches a slot, because that is slow on a busy host.
 
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 
 use fades_abi::boot::simd;
-use kvm_bindings::{KVM_MEM_READONLY, kvm_sregs};
+use fades_task::shell::Class;
+use kvm_bindings::{KVM_MEM_READONLY, kvm_sregs, kvm_xsave};
 use kvm_ioctls::{Cap, Kvm, VcpuExit, VcpuFd, VmFd};
 
 use crate::address::{GuestAddr, LARGE_PAGE, Offset, PAGE};
 use crate::fault::Raw;
 use crate::image::Access;
-use crate::layout::{ALARM, DOORBELL, GATE, INPUT, INPUT_MAX, Layout, Part};
+use crate::layout::{ALARM, DOORBELL, GATE, INPUT, INPUT_MAX, Layout, Part, Zones};
 use crate::machine::{BATCH_IS_GONE, Turn};
 use crate::memory::{GuestMemory, Mapping, OutOfBounds};
+use crate::template::{Template, TemplateError};
 use crate::watch::Clocked;
 
 mod code;
@@ -39,11 +47,6 @@ const ALARM_PHYSICAL: Physical = Physical(0xf_1000_0000);
 const READ_ONLY_SLOT: u32 = 0;
 const WRITABLE_SLOT: u32 = 1;
 const INPUT_SLOT: u32 = 2;
-
-/// The smallest input window, bytes: large enough that runs on little data need
-/// one slot of memory once, small enough that the kernel's tables for it cost
-/// little.
-const WINDOW_MIN: u64 = 16 << 20;
 
 /// Why a microVM could not be built or go on.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +72,10 @@ pub(crate) enum MicrovmError {
     Bounds(#[from] OutOfBounds),
     #[error("a batch of {0} bytes is larger than the input window, or not whole pages of 2 MiB")]
     Batch(u64),
+    #[error(transparent)]
+    Template(#[from] Box<TemplateError>),
+    #[error("the template is for another kind of shell")]
+    Unfit,
     #[error("the microVM stopped at the test of its gate: {0}")]
     GateTest(String),
 }
@@ -77,74 +84,114 @@ fn refused(what: &'static str) -> impl FnOnce(kvm_ioctls::Error) -> MicrovmError
     move |source| MicrovmError::Kvm { what, source }
 }
 
-/// A microVM with a function in it.
+/// A microVM, with or without a function in it.
 #[derive(Debug)]
 pub(crate) struct Microvm {
+    class: Class,
+    /// Of the function that is loaded; at first that of the self-test.
     layout: Layout,
     // The order of these fields is the order in which they go: the processor
     // and the machine before the memory that they use.
     vcpu: VcpuFd,
-    vm: VmFd,
-    window: Option<Mapping>,
+    _vm: VmFd,
+    window: Mapping,
     memory: GuestMemory,
     tables: PageTables,
+    /// State of a processor that has not run yet.
     sregs: kvm_sregs,
+    xsave: Box<kvm_xsave>,
     simd: u32,
     vectors: Vectors,
+    /// Where large pages were asked for.
+    large_pages: Range<u64>,
+    /// Number of the template that is mapped.
+    template: Option<u64>,
     /// Length of the batch in the window, bytes.
     input: u64,
 }
 
 impl Microvm {
-    /// Builds a microVM around `memory`, into which the image has been copied.
+    /// Makes an empty microVM.
     ///
     /// `simd` is the highest level of vectors to try.
-    pub(crate) fn build(
-        kvm: &Kvm,
-        layout: &Layout,
-        memory: GuestMemory,
-        simd: u32,
-    ) -> Result<Self, MicrovmError> {
+    pub(crate) fn make(kvm: &Kvm, class: Class, simd: u32) -> Result<Self, MicrovmError> {
+        let zones = Zones::of(class.bulk);
+        let memory = GuestMemory::anonymous(zones.end(class))?;
+        let window = Mapping::reserve(class.window.0)?;
         let vm = kvm
             .create_vm()
             .map_err(refused("create a virtual machine"))?;
-        let tables = install(layout, &memory)?;
-        slot::set(
-            &vm,
-            READ_ONLY_SLOT,
-            KVM_MEM_READONLY,
-            0,
-            layout.writable.0,
-            memory.address(),
-        )?;
-        let (start, length) = (layout.writable.0, layout.total - layout.writable.0);
-        slot::set(
-            &vm,
-            WRITABLE_SLOT,
-            0,
-            start,
-            length,
-            memory.address() + start,
-        )?;
+        set_slots(&vm, (zones, class), &memory, &window)?;
         let vcpu = vm
             .create_vcpu(0)
             .map_err(refused("create a virtual processor"))?;
+        let layout = Layout::without_image(class.bulk);
+        install(&layout, &memory)?;
+        let tables = PageTables::at(zones.tables(), class.bulk);
         let (sregs, vectors) =
             cpu::set_up(kvm, &vcpu, tables.root()).map_err(refused("set up the processor"))?;
-        let mut built = Self {
-            layout: layout.clone(),
+        let xsave = vcpu.get_xsave().map_err(refused("read vector registers"))?;
+        let mut made = Self {
+            class,
+            layout,
             vcpu,
-            vm,
-            window: None,
+            _vm: vm,
+            window,
             memory,
             tables,
             sregs,
+            xsave: Box::new(xsave),
             simd: simd::SSE2,
             vectors,
+            large_pages: 0..0,
+            template: None,
             input: 0,
         };
-        built.simd = built.try_vectors(simd)?;
-        Ok(built)
+        made.simd = made.try_vectors(simd)?;
+        made.reset()?;
+        Ok(made)
+    }
+
+    /// Puts a function into the clean microVM, before its first instruction.
+    /// What it is to be told about its run is written by the caller.
+    ///
+    /// `number` is the template's: the same one need not be mapped again.
+    pub(crate) fn load(&mut self, number: u64, template: &Template) -> Result<(), MicrovmError> {
+        let layout = &template.sheet.layout;
+        let needs = layout.needs();
+        if needs.bulk != self.class.bulk || needs.heap > self.class.heap {
+            return Err(MicrovmError::Unfit);
+        }
+        if self.template != Some(number) {
+            self.template = None;
+            self.memory
+                .put_template(template, layout.zones().template())?;
+            let large = layout.large_pages();
+            if large != self.large_pages {
+                self.memory.advise(self.large_pages.clone(), false);
+                self.memory.advise(large.clone(), true);
+                self.large_pages = large;
+            }
+            self.layout = layout.clone();
+            self.template = Some(number);
+        }
+        self.enter_at(template.sheet.entry)
+    }
+
+    /// Takes away everything that a function left: its batch, its memory, its
+    /// page tables and its registers.
+    pub(crate) fn reset(&mut self) -> Result<(), MicrovmError> {
+        self.detach()?;
+        self.finish_exit();
+        self.memory.forget()?;
+        let set = self.vcpu.set_sregs(&self.sregs);
+        set.map_err(refused("set special registers"))?;
+        cpu::set_vectors(&self.vcpu, &self.xsave).map_err(refused("set vector registers"))?;
+        let regs = kvm_bindings::kvm_regs {
+            rflags: 1 << 1,
+            ..Default::default()
+        };
+        self.vcpu.set_regs(&regs).map_err(refused("set registers"))
     }
 
     /// Opens `/dev/kvm` and checks that it can do what is needed.
@@ -162,7 +209,7 @@ impl Microvm {
     }
 
     /// Puts the processor at the start of the function.
-    pub(crate) fn enter_at(&mut self, entry: GuestAddr) -> Result<(), MicrovmError> {
+    fn enter_at(&mut self, entry: GuestAddr) -> Result<(), MicrovmError> {
         let stack = self.layout.span(Part::Stack).end();
         let boot = self.layout.span(Part::Boot).start;
         let regs = cpu::regs(entry, stack, boot);
@@ -270,15 +317,10 @@ impl Microvm {
 
     /// Shows the function a batch, for reading only.
     pub(crate) fn attach(&mut self, batch: OwnedFd, length: u64) -> Result<(), MicrovmError> {
-        if length == 0 || length > INPUT_MAX || !length.is_multiple_of(LARGE_PAGE) {
+        if length == 0 || length > self.class.window.0 || !length.is_multiple_of(LARGE_PAGE) {
             return Err(MicrovmError::Batch(length));
         }
-        if self.window.as_ref().is_none_or(|w| w.length() < length) {
-            self.widen(length.next_power_of_two().max(WINDOW_MIN))?;
-        }
-        if let Some(window) = &self.window {
-            window.map_file(batch, length)?;
-        }
+        self.window.map_file(batch, length)?;
         self.tables.map(
             &self.memory,
             INPUT,
@@ -290,31 +332,12 @@ impl Microvm {
         Ok(())
     }
 
-    /// Replaces the window by a larger one.
-    fn widen(&mut self, length: u64) -> Result<(), MicrovmError> {
-        if let Some(old) = self.window.take() {
-            slot::set(&self.vm, INPUT_SLOT, 0, INPUT_PHYSICAL.0, 0, old.address())?;
-        }
-        let window = Mapping::reserve(length)?;
-        let host = window.address();
-        slot::set(
-            &self.vm,
-            INPUT_SLOT,
-            KVM_MEM_READONLY,
-            INPUT_PHYSICAL.0,
-            length,
-            host,
-        )?;
-        self.window = Some(window);
-        Ok(())
-    }
-
     /// Takes the batch away. The page tables first: what the processor has
     /// cached of them goes when the mapping below is replaced.
     pub(crate) fn detach(&mut self) -> Result<(), MicrovmError> {
-        if let Some(window) = self.window.as_ref().filter(|_| self.input > 0) {
+        if self.input > 0 {
             self.tables.unmap_large(&self.memory, INPUT, self.input)?;
-            window.clear(self.input)?;
+            self.window.clear(self.input)?;
         }
         self.input = 0;
         Ok(())
@@ -371,11 +394,40 @@ fn interrupted(error: kvm_ioctls::Error) -> Result<Turn, MicrovmError> {
     }
 }
 
-/// Writes gate, monitor and page tables into the function's memory.
-fn install(layout: &Layout, memory: &GuestMemory) -> Result<PageTables, MicrovmError> {
+/// Shows the machine its memory and its input window.
+fn set_slots(
+    vm: &VmFd,
+    (zones, class): (Zones, Class),
+    memory: &GuestMemory,
+    window: &Mapping,
+) -> Result<(), MicrovmError> {
+    let (writable, end) = (zones.writable(), zones.end(class));
+    let host = memory.address();
+    slot::set(vm, READ_ONLY_SLOT, KVM_MEM_READONLY, 0, writable, host)?;
+    slot::set(
+        vm,
+        WRITABLE_SLOT,
+        0,
+        writable,
+        end - writable,
+        host + writable,
+    )?;
+    let (start, length) = (INPUT_PHYSICAL.0, window.length());
+    slot::set(
+        vm,
+        INPUT_SLOT,
+        KVM_MEM_READONLY,
+        start,
+        length,
+        window.address(),
+    )
+}
+
+/// Writes gate, monitor and page tables into a function's memory.
+pub(crate) fn install(layout: &Layout, memory: &GuestMemory) -> Result<(), MicrovmError> {
     memory.copy_in(layout.span(Part::Gate).offset, code::gate())?;
     memory.copy_in(layout.span(Part::Monitor).offset, &code::monitor())?;
-    let mut tables = PageTables::new(layout.tables, layout.tables_length);
+    let tables = PageTables::at(layout.zones().tables(), layout.bulk);
     for span in &layout.spans {
         let rights = match (span.is_monitors(), span.access) {
             (true, Access::Write) => Rights::MonitorWrite,
@@ -394,7 +446,7 @@ fn install(layout: &Layout, memory: &GuestMemory) -> Result<PageTables, MicrovmE
     }
     tables.map(memory, DOORBELL, DOORBELL_PHYSICAL, PAGE, Rights::UserWrite)?;
     tables.map(memory, ALARM, ALARM_PHYSICAL, PAGE, Rights::MonitorWrite)?;
-    Ok(tables)
+    Ok(())
 }
 
 #[cfg(test)]

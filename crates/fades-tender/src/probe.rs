@@ -11,8 +11,9 @@ use std::path::Path;
 use fades_abi::boot::simd;
 use fades_abi::gate::{Event, Mailbox, event, op};
 use fades_task::limits::{Isolation, Limits};
-use fades_task::message::Start;
+use fades_task::message::{Start, TemplateRequest};
 use fades_task::quantity::{Duration, Size};
+use fades_task::shell::Class;
 use fades_wire::Channel;
 use rustix::fs::{MemfdFlags, OFlags};
 use serde::{Deserialize, Serialize};
@@ -20,11 +21,11 @@ use zerocopy::IntoBytes;
 
 use crate::address::{LARGE_PAGE, Offset};
 use crate::layout::{INPUT, Layout, Part};
-use crate::load::{Loaded, load_image};
 use crate::machine::{Machine, Turn};
 use crate::memory::{GuestMemory, OutOfBounds};
 use crate::microvm::Vectors;
 use crate::process::Layers;
+use crate::template::{self, Template, TemplateError};
 use crate::watch::Watch;
 
 pub(crate) mod function;
@@ -97,14 +98,9 @@ fn detail(machine: &Machine) -> String {
             format!("{}, {vectors} ({how})", kind_of_kvm())
         }
         Machine::Process(p) => {
-            let Layers {
-                namespaces,
-                landlock,
-                traced,
-            } = p.layers();
+            let Layers { landlock, traced } = p.layers();
             let mut layers = vec!["seccomp"];
             layers.extend(landlock.then_some("landlock"));
-            layers.extend(namespaces.then_some("user and process namespaces"));
             let faults = if traced {
                 "faults with address and instruction"
             } else {
@@ -121,7 +117,7 @@ enum Surprise {
     #[error("the self-test could not be prepared: {0}")]
     Prepare(#[from] std::io::Error),
     #[error(transparent)]
-    Load(#[from] crate::load::LoadError),
+    Template(#[from] TemplateError),
     #[error(transparent)]
     Machine(#[from] crate::machine::MachineError),
     #[error(transparent)]
@@ -139,26 +135,47 @@ const LAST: f64 = 40.25;
 const SUM: f64 = FIRST + LAST;
 
 fn try_out(isolation: Isolation) -> Result<Machine, Surprise> {
+    let (template, start) = self_test(isolation)?;
+    let mut machine = Machine::make(isolation, CLASS, simd::AVX512)?;
+    let (_open, control) = Channel::pair()?;
+    let mut watch = Watch::new(&machine.clocked(), control.as_fd())?;
+    machine.load(&template, &start, Vec::new())?;
+    let layout = template.sheet.layout;
+    let mut trial = Trial { layout, machine };
+    watch.begin(&start.limits);
+    trial.run(&mut watch)?;
+    Ok(trial.machine)
+}
+
+/// The smallest class.
+pub(crate) const CLASS: Class = Class {
+    bulk: false,
+    heap: Class::HEAPS[0],
+    window: Class::WINDOW_STEP,
+};
+
+/// The self-test's function, and a run of it.
+pub(crate) fn self_test(isolation: Isolation) -> Result<(Template, Start), TemplateError> {
     let start = Start {
-        isolation,
+        template: 1,
         simd: simd::AVX512,
         limits: Limits {
             memory: Size(1 << 20),
             time: Duration::from_secs(5),
             ..Limits::default()
         },
+        resident: false,
         zone: "UTC".to_owned(),
         offsets: vec![(i64::MIN, 0)],
         dtos: Vec::new(),
-        symbols: None,
     };
-    let image = function::image();
-    let Loaded { layout, machine } = load_image(&image, function::text(), &start, Vec::new())?;
-    let mut trial = Trial { layout, machine };
-    let (_open, control) = Channel::pair()?;
-    let watch = Watch::start(trial.machine.clocked(), &start.limits, control.into())?;
-    trial.run(&watch)?;
-    Ok(trial.machine)
+    let request = TemplateRequest {
+        isolation,
+        limits: start.limits,
+        context: start.context_bytes(),
+    };
+    let template = template::of_image(&function::image(), function::text(), &[], &request)?;
+    Ok((template, start))
 }
 
 struct Trial {
@@ -167,7 +184,7 @@ struct Trial {
 }
 
 impl Trial {
-    fn run(&mut self, watch: &Watch) -> Result<(), Surprise> {
+    fn run(&mut self, watch: &mut Watch) -> Result<(), Surprise> {
         self.expect_call(watch, "must call its gate")?;
         self.machine.attach(batch()?, LARGE_PAGE)?;
         announce(&self.layout, self.machine.memory(), LARGE_PAGE)?;
@@ -188,7 +205,7 @@ impl Trial {
         self.layout.span(Part::Mailbox).offset
     }
 
-    fn expect_call(&mut self, watch: &Watch, step: &'static str) -> Result<Mailbox, Surprise> {
+    fn expect_call(&mut self, watch: &mut Watch, step: &'static str) -> Result<Mailbox, Surprise> {
         let turn = self.turn(watch)?;
         let mailbox: Mailbox = self.machine.memory().take(self.mailbox())?;
         if turn == Turn::Gate && mailbox.op == op::NEXT {
@@ -198,7 +215,7 @@ impl Trial {
         }
     }
 
-    fn turn(&mut self, watch: &Watch) -> Result<Turn, Surprise> {
+    fn turn(&mut self, watch: &mut Watch) -> Result<Turn, Surprise> {
         loop {
             match self.machine.run()? {
                 Turn::Interrupted if watch.expired().is_some() => return Err(Surprise::Time),

@@ -1,17 +1,21 @@
 //! A function as a process of its own, for hosts without KVM.
 //!
-//! The tender forks a child, which maps the function's memory where the layout
-//! says, unmaps everything of the tender ([`code`], [`child`]), confines itself
-//! to the five system calls that the gate needs ([`filter`]), and jumps to the
-//! function. What remains of the tender supervises it: every byte that comes
-//! from the child is taken as hostile, and no more is made of a message than
-//! that the gate was called. Faults are seen by tracing the child, where the
-//! host allows it ([`trace`]). Start reading at [`Process::build`].
+//! The tender forks a child ahead of need, which gives up its rights and waits.
+//! When it is told for which function, it maps the function's memory where the
+//! layout says, unmaps everything of the tender ([`code`], [`child`]), confines
+//! itself to the five system calls that the gate needs ([`filter`]), and jumps
+//! to the function. What remains of the tender supervises it: every byte that
+//! comes from the child is taken as hostile, and no more is made of a message
+//! than that the gate was called. Faults are seen by tracing the child, where
+//! the host allows it ([`trace`]). There are no namespaces: none of them could
+//! keep the child from anything that its five system calls can do. Start reading
+//! at [`Process::make`].
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use fades_abi::boot::simd;
+use fades_task::shell::Class;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{
     AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags,
@@ -21,9 +25,10 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use zerocopy::IntoBytes;
 
 use crate::address::{GuestAddr, LARGE_PAGE};
-use crate::layout::{INPUT, INPUT_MAX, Layout};
+use crate::layout::{INPUT, Zones};
 use crate::machine::{BATCH_IS_GONE, Turn};
 use crate::memory::{GuestMemory, OutOfBounds};
+use crate::template::{Template, TemplateError};
 use crate::watch::Clocked;
 
 mod child;
@@ -58,6 +63,10 @@ pub(crate) enum ProcessError {
     #[error("what the function's process needs does not fit the gate")]
     Room,
     #[error(transparent)]
+    Template(#[from] Box<TemplateError>),
+    #[error("the template is for another kind of shell")]
+    Unfit,
+    #[error(transparent)]
     Bounds(#[from] OutOfBounds),
     #[error("a batch of {0} bytes is larger than the input window, or not whole pages of 2 MiB")]
     Batch(u64),
@@ -70,17 +79,16 @@ fn failed(what: &'static str) -> impl FnOnce(io::Error) -> ProcessError {
 /// What keeps the process in, besides its filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Layers {
-    /// User and process-id namespaces of its own.
-    pub(crate) namespaces: bool,
     /// A landlock domain without any file.
     pub(crate) landlock: bool,
     /// Faults are reported with address and instruction.
     pub(crate) traced: bool,
 }
 
-/// A function in a process of its own.
+/// A process for one function.
 #[derive(Debug)]
 pub(crate) struct Process {
+    class: Class,
     memory: GuestMemory,
     pid: libc::pid_t,
     pidfd: OwnedFd,
@@ -99,19 +107,16 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Makes the process around shared `memory`, into which the image has been
-    /// copied, and leaves it before its first instruction at `entry`.
+    /// Makes a process that waits for its function.
     ///
     /// `simd` is the highest level of vectors to use.
-    pub(crate) fn build(
-        layout: &Layout,
-        memory: GuestMemory,
-        entry: GuestAddr,
+    pub(crate) fn make(
+        class: Class,
         simd: u32,
         landlock: Option<OwnedFd>,
     ) -> Result<Self, ProcessError> {
-        let simd = simd.min(offered());
-        plan::write(layout, &memory, entry, simd)?;
+        let memory = GuestMemory::shared(Zones::of(class.bulk).end(class))
+            .map_err(failed("get memory for the function"))?;
         let signals = ChildSignals::new().map_err(failed("listen for signals"))?;
         let kind = (
             AddressFamily::UNIX,
@@ -125,9 +130,8 @@ impl Process {
             socket: childs.as_raw_fd(),
             memory: file.as_raw_fd(),
             landlock: landlock.as_ref().map(AsRawFd::as_raw_fd),
-            spans: &layout.spans,
         };
-        let (pid, namespaces) = child::fork(&plan).map_err(failed("fork"))?;
+        let pid = child::fork(&plan).map_err(failed("fork"))?;
         drop(childs);
         let traced = trace::attach(pid).is_ok();
         let pidfd = Pid::from_raw(pid)
@@ -135,25 +139,47 @@ impl Process {
             .and_then(|pid| Ok(pidfd_open(pid, PidfdFlags::empty())?))
             .map_err(failed("hold on to the process"))?;
         let layers = Layers {
-            namespaces,
             landlock: landlock.is_some(),
             traced,
         };
-        let mut built = Self {
+        let made = Self {
+            class,
             memory,
             pid,
             pidfd,
             socket,
             signals,
             layers,
-            simd,
+            simd: simd.min(offered()),
             started: false,
             waiting: false,
             ended: None,
             input: 0,
         };
-        built.launch()?;
-        Ok(built)
+        made.go()?;
+        made.hear_of(Stage::Waiting)?;
+        Ok(made)
+    }
+
+    /// Puts a function into the process, before its first instruction; `simd` is
+    /// what it is told. The caller writes what else it is told before.
+    pub(crate) fn load(&mut self, template: &Template, simd: u32) -> Result<(), ProcessError> {
+        let sheet = &template.sheet;
+        let needs = sheet.layout.needs();
+        if needs.bulk != self.class.bulk || needs.heap > self.class.heap {
+            return Err(ProcessError::Unfit);
+        }
+        let zones = sheet.layout.zones().template();
+        let of_image = |s: &&crate::layout::Span| zones.contains(&s.offset.0) && !s.is_hosts();
+        for span in sheet.layout.spans.iter().filter(of_image) {
+            let copied = template.copy_to(&self.memory, span.offset, span.length);
+            copied.map_err(Box::new)?;
+        }
+        plan::write(&sheet.layout, &self.memory, sheet.entry, simd)?;
+        let spans = child::spans(&sheet.layout);
+        let sent = rustix::net::send(&self.socket, spans.as_bytes(), SendFlags::NOSIGNAL);
+        sent.map_err(|e| failed("tell the function's process where everything lies")(e.into()))?;
+        self.hear_of(Stage::Ready)
     }
 
     /// Lets the child take its next step towards the function.
@@ -163,9 +189,8 @@ impl Process {
         Ok(())
     }
 
-    /// Lets the child set itself up, and hears how that went.
-    fn launch(&mut self) -> Result<(), ProcessError> {
-        self.go()?;
+    /// Hears that the child has come as far as `stage`.
+    fn hear_of(&self, stage: Stage) -> Result<(), ProcessError> {
         let mut report = [0_u8; 8];
         loop {
             match recv(&self.socket, &mut report[..], RecvFlags::empty()) {
@@ -174,12 +199,12 @@ impl Process {
                 _ => return Err(ProcessError::Died),
             }
         }
-        let [stage, errno] = [&report[..4], &report[4..]]
+        let [reached, errno] = [&report[..4], &report[4..]]
             .map(|b| b.iter().rev().fold(0_u32, |n, b| n << 8 | u32::from(*b)));
-        match Stage::from_number(stage) {
-            Some(Stage::Ready) => Ok(()),
-            Some(stage) => Err(ProcessError::Child {
-                what: stage.words(),
+        match Stage::from_number(reached) {
+            Some(reached) if reached == stage => Ok(()),
+            Some(reached) => Err(ProcessError::Child {
+                what: reached.words(),
                 source: io::Error::from_raw_os_error(errno as i32),
             }),
             None => Err(ProcessError::Died),
@@ -360,7 +385,7 @@ impl Process {
 
     /// Shows the function a batch, for reading only.
     pub(crate) fn attach(&mut self, batch: OwnedFd, length: u64) -> Result<(), ProcessError> {
-        if length == 0 || length > INPUT_MAX || !length.is_multiple_of(LARGE_PAGE) {
+        if length == 0 || length > self.class.window.0 || !length.is_multiple_of(LARGE_PAGE) {
             return Err(ProcessError::Batch(length));
         }
         self.input = length;

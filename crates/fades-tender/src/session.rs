@@ -21,6 +21,7 @@ use crate::journal::{Journal, harmless};
 use crate::layout::{INPUT, Layout, Part};
 use crate::machine::{Machine, Turn};
 use crate::symbols::Symbols;
+use crate::template::Template;
 use crate::watch::Watch;
 
 mod answer;
@@ -33,16 +34,15 @@ const CALLERS_MAX: u64 = 128;
 /// A function about to run.
 pub(crate) struct Session<'a> {
     start: &'a Start,
-    layout: &'a Layout,
+    template: &'a Template,
     control: &'a Channel,
-    data: &'a Channel,
-    /// Before the machine, because it writes to the machine's flag until it goes.
-    watch: Watch,
-    machine: Machine,
+    data: Channel,
+    machine: &'a mut Machine,
+    watch: &'a mut Watch,
     phase: Phase,
     journal: Journal,
-    /// The tender's own start.
-    born: Instant,
+    /// When the request to run it arrived.
+    arrived: Instant,
     ready: bool,
     answer: Option<Answer>,
     /// Length of the batch that is mapped, bytes.
@@ -67,22 +67,22 @@ type End = Exit;
 impl<'a> Session<'a> {
     pub(crate) fn new(
         start: &'a Start,
-        layout: &'a Layout,
-        channels: (&'a Channel, &'a Channel),
-        machine: Machine,
-        watch: Watch,
-        born: Instant,
+        template: &'a Template,
+        channels: (&'a Channel, Channel),
+        machine: &'a mut Machine,
+        watch: &'a mut Watch,
+        arrived: Instant,
     ) -> Self {
         Self {
             start,
-            layout,
+            template,
             control: channels.0,
             data: channels.1,
-            watch,
             machine,
+            watch,
             phase: Phase::default(),
             journal: Journal::new(start.limits.log.0),
-            born,
+            arrived,
             ready: false,
             answer: None,
             input: 0,
@@ -92,14 +92,17 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Runs the function to its end, and reports it.
-    pub(crate) fn run(mut self) -> Result<(), WireError> {
+    /// Runs the function to its end, and reports it; whether it ended well.
+    pub(crate) fn run(mut self) -> Result<bool, WireError> {
+        self.watch.begin(&self.start.limits);
         let exit = self.until_it_ends();
+        self.watch.stop();
         if !self.ready {
-            self.spent.boot = self.born.elapsed();
+            self.spent.boot = self.arrived.elapsed();
         }
-        let Answer { values, readings } = match (&exit, self.answer.take()) {
-            (Exit::Done, Some(answer)) => answer,
+        let well = exit == Exit::Done;
+        let Answer { values, readings } = match self.answer.take() {
+            Some(answer) if well => answer,
             _ => Answer::default(),
         };
         let ended = Ended {
@@ -116,7 +119,8 @@ impl<'a> Session<'a> {
         };
         let blob = [values, readings].concat();
         self.control
-            .send(&TenderReport::Ended(Box::new(ended)), &blob, &[])
+            .send(&TenderReport::Ended(Box::new(ended)), &blob, &[])?;
+        Ok(well)
     }
 
     fn until_it_ends(&mut self) -> Exit {
@@ -134,7 +138,11 @@ impl<'a> Session<'a> {
                 Ok(Turn::Interrupted) => Ok(()),
                 Ok(Turn::Fault(raw)) => {
                     let symbols = self.symbols();
-                    Err(Exit::Fault(raw.describe(self.layout, &symbols, self.input)))
+                    Err(Exit::Fault(raw.describe(
+                        self.layout(),
+                        &symbols,
+                        self.input,
+                    )))
                 }
                 Ok(Turn::Gone(reason)) => Err(Exit::Killed { reason }),
                 Err(e) => Err(killed(&e)),
@@ -155,7 +163,7 @@ impl<'a> Session<'a> {
 
     /// Serves one call of the gate.
     fn serve(&mut self) -> Result<(), End> {
-        let at = self.layout.span(Part::Mailbox).offset;
+        let at = self.layout().span(Part::Mailbox).offset;
         let mailbox: Mailbox = self.machine.memory().take(at).map_err(|e| killed(&e))?;
         let call = self.phase.call(&mailbox).map_err(misuse)?;
         match call {
@@ -202,9 +210,16 @@ impl<'a> Session<'a> {
             self.report_ready()?;
         }
         self.take_batch_away()?;
+        if self.start.resident {
+            // A function at rest uses up nothing.
+            self.watch.stop();
+        }
         let waiting = Instant::now();
-        let frame = self.data.receive::<Feed>(Some(self.watch.deadline()));
+        let frame = self.data.receive::<Feed>(self.watch.deadline());
         self.spent.retrieve += waiting.elapsed();
+        if self.start.resident {
+            self.watch.start(&self.start.limits);
+        }
         let frame = match frame {
             Ok(Some(frame)) => frame,
             Ok(None) => {
@@ -225,10 +240,10 @@ impl<'a> Session<'a> {
     }
 
     fn report_ready(&mut self) -> Result<(), End> {
-        self.spent.boot = self.born.elapsed();
+        self.spent.boot = self.arrived.elapsed();
         let ready = TenderReport::Ready {
             isolation: self.machine.isolation(),
-            simd: self.machine.simd(),
+            simd: self.machine.simd().min(self.start.simd),
             boot_us: self.spent.boot.as_micros() as u64,
         };
         self.report(&ready)
@@ -316,7 +331,7 @@ impl<'a> Session<'a> {
     }
 
     fn show_state(&self, state: &[u8]) -> Result<Event, End> {
-        let span = self.layout.span(Part::State);
+        let span = self.layout().span(Part::State);
         if state.len() as u64 > span.length {
             return Err(brokers_fault("sent a checkpoint larger than limits.output"));
         }
@@ -345,7 +360,11 @@ impl<'a> Session<'a> {
     }
 
     fn symbols(&self) -> Symbols {
-        Symbols::parse(self.start.symbols.as_deref().unwrap_or_default())
+        self.template.symbols()
+    }
+
+    fn layout(&self) -> &'a Layout {
+        &self.template.sheet.layout
     }
 
     /// The innermost code of the function itself in a list of addresses that
@@ -371,7 +390,7 @@ impl<'a> Session<'a> {
         if text.length == 0 {
             return Ok(Vec::new());
         }
-        let at = self.layout.offset_of(text.address, text.length);
+        let at = self.layout().offset_of(text.address, text.length);
         let at = at.ok_or_else(|| {
             misuse(format_args!(
                 "its text of {} bytes at {} lies outside of its memory",
@@ -389,7 +408,7 @@ impl<'a> Session<'a> {
     /// Pages that the function can write and that are there, bytes.
     fn high_water(&self) -> u64 {
         let writable = self
-            .layout
+            .layout()
             .spans
             .iter()
             .filter(|s| s.access == Access::Write);

@@ -1,17 +1,27 @@
-//! The life of a tender: hears what to run, loads it, confines itself, runs it,
-//! reports, ends.
+//! The life of a tender: hears what it is, becomes it, and serves.
+//!
+//! ```text
+//! Template ──▶ confine, parse the image, lay it out ──▶ Template ──▶ the end
+//! Shell ──▶ make the machine, confine ──▶ Shell ──▶ Start ──▶ run ──▶ Ended ──▶ reset ──▶ Clean
+//!                                                     ▲                │                   │
+//!                                                     └────────────────┼───────────────────┘
+//!                                                                      └──▶ the end, unless it ended well
+//! ```
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
-use fades_task::message::{Refused, Start, TenderReport};
-use fades_wire::{Channel, WireError};
+use fades_task::limits::Isolation;
+use fades_task::message::{Refused, Start, TemplateRequest, TenderReport, TenderRequest};
+use fades_task::shell::Class;
+use fades_wire::{Channel, Frame, WireError};
 
-use crate::confine;
-use crate::load::{LoadError, Loaded, load};
-use crate::machine::Machine;
+use crate::boot::BootError;
+use crate::confine::{self, ConfineError, Role};
+use crate::machine::{Machine, MachineError};
 use crate::session::Session;
+use crate::template::{self, Template, TemplateError};
 use crate::watch::Watch;
 
 /// What a tender is born with.
@@ -19,10 +29,6 @@ use crate::watch::Watch;
 pub struct Inheritance {
     /// The channel to the orchestrator.
     pub control: OwnedFd,
-    /// The channel to the broker.
-    pub data: OwnedFd,
-    /// The image, opened for reading.
-    pub image: OwnedFd,
     /// When the tender was started.
     pub born: Instant,
 }
@@ -34,53 +40,179 @@ pub enum TenderError {
     /// The control channel failed.
     #[error("the channel to the orchestrator: {0}")]
     Control(#[from] WireError),
-    /// The orchestrator went away before it said what to run.
-    #[error("nobody said what to run")]
+    /// The orchestrator asked for something else than what comes now.
+    #[error("the orchestrator asked for {0}")]
+    Unexpected(&'static str),
+    /// The orchestrator went away before it said what to do.
+    #[error("nobody said what to do")]
     Unwanted,
 }
 
-/// Runs one function. Its end, however it comes, has been reported when this
-/// returns.
+/// Why a tender refuses what it was asked.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    #[error(transparent)]
+    Confine(#[from] ConfineError),
+    #[error("the watch over the function could not be started: {0}")]
+    Watch(#[source] std::io::Error),
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        let reason = refusal.to_string();
+        match refusal {
+            Refusal::Template(TemplateError::Read(_) | TemplateError::Image(_)) => {
+                Self::Image { reason }
+            }
+            Refusal::Template(TemplateError::Layout(_))
+            | Refusal::Machine(MachineError::Boot(
+                BootError::Params(_) | BootError::Context(..) | BootError::Offsets,
+            )) => Self::Limits { reason },
+            Refusal::Template(_)
+            | Refusal::Machine(_)
+            | Refusal::Confine(_)
+            | Refusal::Watch(_) => Self::Isolation { reason },
+        }
+    }
+}
+
+/// Serves the orchestrator until it, or the tender's usefulness, ends. How each
+/// function ended has been reported when this returns.
 ///
 /// # Errors
 /// When there is nobody to report to.
 pub fn tend(inheritance: Inheritance) -> Result<(), TenderError> {
     let control = Channel::from(inheritance.control);
-    let data = Channel::from(inheritance.data);
-    let frame = control
-        .receive::<Start>(None)?
+    let first = control
+        .receive::<TenderRequest>(None)?
         .ok_or(TenderError::Unwanted)?;
-    let start = frame.message;
-    let mut image = File::from(inheritance.image);
-    let loaded = load(&mut image, &start, frame.blob);
-    drop(image);
-    let guarded = loaded.and_then(|mut loaded| {
-        let watch = guard(&mut loaded.machine, &start, &control)?;
-        Ok((loaded, watch))
-    });
-    match guarded {
-        Ok((Loaded { layout, machine }, watch)) => {
-            let channels = (&control, &data);
-            let born = inheritance.born;
-            Session::new(&start, &layout, channels, machine, watch, born).run()?;
+    let served = match first.message {
+        TenderRequest::Template(request) => {
+            make_template(&control, &request, &first.blob, first.descriptors)?
         }
-        Err(error) => {
-            let refused = Refused::from(error);
-            control.send(&TenderReport::Refused(refused), &[], &[])?;
+        TenderRequest::Shell {
+            isolation,
+            class,
+            simd,
+        } => match Shell::make(&control, isolation, class, simd) {
+            Ok(shell) => {
+                let made_us = inheritance.born.elapsed().as_micros() as u64;
+                let simd = shell.machine.simd();
+                control.send(&TenderReport::Shell { simd, made_us }, &[], &[])?;
+                shell.serve()?
+            }
+            Err(refusal) => Err(refusal),
+        },
+        TenderRequest::Start(_) => {
+            return Err(TenderError::Unexpected("a run before there was a shell"));
         }
+    };
+    if let Err(refusal) = served {
+        control.send(&TenderReport::Refused(refusal.into()), &[], &[])?;
     }
     Ok(())
 }
 
-/// Starts the watch and gives up every right that the run does not need.
-fn guard(machine: &mut Machine, start: &Start, control: &Channel) -> Result<Watch, LoadError> {
-    let control = control
-        .as_fd()
-        .try_clone_to_owned()
-        .map_err(LoadError::Guard)?;
-    confine::enter()?;
-    let watch =
-        Watch::start(machine.clocked(), &start.limits, control).map_err(LoadError::Guard)?;
-    confine::filter(start.isolation)?;
-    Ok(watch)
+fn make_template(
+    control: &Channel,
+    request: &TemplateRequest,
+    symbols: &[u8],
+    descriptors: Vec<OwnedFd>,
+) -> Result<Result<(), Refusal>, TenderError> {
+    let Ok([image]) = <[OwnedFd; 1]>::try_from(descriptors) else {
+        return Err(TenderError::Unexpected("a template without an image"));
+    };
+    let made = confined(Role::Maker)
+        .and_then(|()| Ok(template::make(&mut File::from(image), symbols, request)?));
+    match made {
+        Ok(template) => {
+            let needs = template.sheet.layout.needs();
+            let report = TenderReport::Template { needs };
+            control.send(&report, &[], &[template.as_fd()])?;
+            Ok(Ok(()))
+        }
+        Err(refusal) => Ok(Err(refusal)),
+    }
+}
+
+fn confined(role: Role) -> Result<(), Refusal> {
+    confine::enter(role)?;
+    confine::filter(role)?;
+    Ok(())
+}
+
+/// A machine and what goes with it, without any right left.
+struct Shell<'a> {
+    control: &'a Channel,
+    watch: Watch,
+    machine: Machine,
+}
+
+impl<'a> Shell<'a> {
+    fn make(
+        control: &'a Channel,
+        isolation: Isolation,
+        class: Class,
+        simd: u32,
+    ) -> Result<Self, Refusal> {
+        let mut machine = Machine::make(isolation, class, simd)?;
+        let watch = Watch::new(&machine.clocked(), control.as_fd()).map_err(Refusal::Watch)?;
+        confined(Role::Shell(isolation))?;
+        Ok(Self {
+            control,
+            watch,
+            machine,
+        })
+    }
+
+    /// Runs one function after the other, for as long as they end well.
+    fn serve(mut self) -> Result<Result<(), Refusal>, TenderError> {
+        while let Some(frame) = self.control.receive::<TenderRequest>(None)? {
+            let arrived = Instant::now();
+            let (start, template, params, data) = run_of(frame)?;
+            let template = match Template::open(template) {
+                Ok(template) => template,
+                Err(e) => return Ok(Err(e.into())),
+            };
+            if let Err(e) = self.machine.load(&template, &start, params) {
+                return Ok(Err(e.into()));
+            }
+            let channels = (self.control, data);
+            let (machine, watch) = (&mut self.machine, &mut self.watch);
+            let session = Session::new(&start, &template, channels, machine, watch, arrived);
+            let well = session.run()?;
+            let before = Instant::now();
+            match (&mut self.machine, well) {
+                (Machine::Microvm(microvm), true) => {
+                    if let Err(e) = microvm.reset() {
+                        return Ok(Err(MachineError::from(e).into()));
+                    }
+                }
+                // What ended badly is not used again, and a process has gone with
+                // its function.
+                (Machine::Microvm(_), false) | (Machine::Process(_), _) => return Ok(Ok(())),
+            }
+            let reset_us = before.elapsed().as_micros() as u64;
+            self.control
+                .send(&TenderReport::Clean { reset_us }, &[], &[])?;
+        }
+        Ok(Ok(()))
+    }
+}
+
+/// The parts of a request to run a function.
+fn run_of(
+    frame: Frame<TenderRequest>,
+) -> Result<(Box<Start>, OwnedFd, Vec<u8>, Channel), TenderError> {
+    let TenderRequest::Start(start) = frame.message else {
+        return Err(TenderError::Unexpected("something else than a run"));
+    };
+    let Ok([data, template]) = <[OwnedFd; 2]>::try_from(frame.descriptors) else {
+        return Err(TenderError::Unexpected("a run without its descriptors"));
+    };
+    Ok((start, template, frame.blob, Channel::from(data)))
 }

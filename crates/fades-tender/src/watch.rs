@@ -1,75 +1,69 @@
 //! The watch: ends a function that runs too long, and the tender when nobody
 //! is left to hear from it.
 //!
-//! A thread of its own sleeps until the earlier of the two clocks can have run
-//! out. When one has, it says so and interrupts the thread that runs the
-//! function, again and again until that thread has noticed: a signal that
-//! arrives just before the thread goes back to the function would be lost.
+//! A tender has one thread. A timer sends it a signal when the earlier of the
+//! two clocks can have run out, and again every millisecond until it is
+//! stopped: a signal that arrives just before the thread waits would otherwise
+//! be lost. Under KVM the signal's handler also sets the flag that keeps the
+//! thread from entering the function. The orchestrator's end of the control
+//! channel is watched by a signal as well, whose handler ends the tender.
 #![expect(
     unsafe_code,
-    reason = "signals a thread and sets KVM's flag that keeps it from entering the function"
+    reason = "handles signals and sets KVM's flag that keeps a thread from entering the function"
 )]
 
 use std::io;
-use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Barrier};
-use std::thread::JoinHandle;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use fades_task::exit::Clock;
 use fades_task::limits::Limits;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// How often an expired function is interrupted until it stops.
 const AGAIN: Duration = Duration::from_millis(1);
 
-/// The signal that interrupts the thread; its handler does nothing.
-const SIGNAL: libc::c_int = libc::SIGUSR1;
+/// The signal of the timer.
+const TIMER: libc::c_int = libc::SIGUSR1;
+
+thread_local! {
+    /// KVM's flag, when there is one: a byte that it shares with this process
+    /// for as long as the processor lives.
+    static STOP: AtomicPtr<u8> = const { AtomicPtr::new(null_mut()) };
+
+    /// The timer's signal has come since the clocks were looked at.
+    static RANG: AtomicBool = const { AtomicBool::new(false) };
+
+    /// The control channel; -1 when there is none.
+    static CONTROL: AtomicI32 = const { AtomicI32::new(-1) };
+}
 
 /// What is timed, and how it is stopped.
 #[derive(Debug)]
 pub(crate) struct Clocked {
     cpu: libc::clockid_t,
-    thread: libc::pthread_t,
-    /// KVM's flag, when there is one.
-    stop: Option<StopFlag>,
+    stop: *mut u8,
 }
-
-/// A byte that KVM shares with this process for as long as the processor
-/// lives. Whoever starts a watch drops it before the machine.
-#[derive(Debug)]
-struct StopFlag(*mut u8);
-
-// SAFETY: the byte is only written, atomically.
-unsafe impl Send for StopFlag {}
 
 impl Clocked {
     /// The calling thread runs the function, and its clock is the function's.
     pub(crate) fn this_thread(stop: Option<*mut u8>) -> Self {
         // SAFETY: has no preconditions.
-        let thread = unsafe { libc::pthread_self() };
-        // SAFETY: has no preconditions.
         let id = unsafe { libc::gettid() };
         Self {
             cpu: clock_of(id, true),
-            thread,
-            stop: stop.map(StopFlag),
+            stop: stop.unwrap_or(null_mut()),
         }
     }
 
     /// The calling thread waits for a process with this id, whose clock is the
     /// function's.
-    pub(crate) fn process(id: i32) -> Self {
+    pub(crate) const fn process(id: i32) -> Self {
         Self {
             cpu: clock_of(id, false),
-            ..Self::this_thread(None)
+            stop: null_mut(),
         }
-    }
-
-    /// Processor time so far; nothing when the process is gone.
-    fn used(&self) -> Duration {
-        cpu_time(self.cpu)
     }
 }
 
@@ -93,177 +87,239 @@ fn cpu_time(clock: libc::clockid_t) -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-const RUNNING: u8 = 0;
-const TIME: u8 = 1;
-const CPU: u8 = 2;
-
-#[derive(Debug)]
-struct Shared {
-    expired: AtomicU8,
-    over: AtomicBool,
-}
-
-/// A watch over one function.
+/// A watch over the functions that one machine runs, one after the other. Its
+/// signals come to the thread that made it, which can have one.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    shared: Arc<Shared>,
-    wake: OwnedFd,
-    thread: Option<JoinHandle<()>>,
-    deadline: Instant,
+    timer: libc::timer_t,
     cpu: libc::clockid_t,
+    /// Processor time of the machine when the function began.
+    cpu_start: Duration,
+    /// The same, when the clocks were last started.
     cpu_before: Duration,
-    cpu_last: std::cell::Cell<Duration>,
+    cpu_last: Duration,
+    /// Where the two clocks stop; none while they stand still.
+    until: Option<(Instant, Duration)>,
 }
 
 impl Watch {
-    /// Starts both clocks. The tender ends at once when `control` is closed by
-    /// its other end.
-    pub(crate) fn start(clocked: Clocked, limits: &Limits, control: OwnedFd) -> io::Result<Self> {
-        install_handler()?;
-        let deadline = Instant::now() + limits.time.as_std();
-        let shared = Arc::new(Shared {
-            expired: AtomicU8::new(RUNNING),
-            over: AtomicBool::new(false),
-        });
-        let (sleep, wake) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-        let (cpu, cpu_before) = (clocked.cpu, clocked.used());
-        let guard = Guard {
-            clocked,
-            shared: Arc::clone(&shared),
-            deadline,
-            budget: limits.cpu.as_std(),
-            cpu_before,
-            control,
-            sleep,
-        };
-        let awake = Arc::new(Barrier::new(2));
-        let awakened = Arc::clone(&awake);
-        let thread = std::thread::Builder::new()
-            .name("watch".to_owned())
-            .stack_size(64 * 1024)
-            .spawn(move || {
-                awakened.wait();
-                guard.watch();
-            })?;
-        // A thread registers itself with the kernel as it starts, by calls that
-        // the tender's filter will not allow.
-        awake.wait();
+    /// Makes the timer, and from now on ends the tender at once when `control`
+    /// is closed by its other end.
+    pub(crate) fn new(clocked: &Clocked, control: BorrowedFd<'_>) -> io::Result<Self> {
+        STOP.with(|s| s.store(clocked.stop, Ordering::Release));
+        handle(TIMER, ring)?;
+        listen_for_the_end_of(control)?;
         Ok(Self {
-            shared,
-            wake,
-            thread: Some(thread),
-            deadline,
-            cpu,
-            cpu_before,
-            cpu_last: std::cell::Cell::new(Duration::ZERO),
+            timer: timer()?,
+            cpu: clocked.cpu,
+            cpu_start: Duration::ZERO,
+            cpu_before: Duration::ZERO,
+            cpu_last: Duration::ZERO,
+            until: None,
         })
     }
 
-    /// The clock that ran out, if one did.
-    pub(crate) fn expired(&self) -> Option<Clock> {
-        match self.shared.expired.load(Ordering::Acquire) {
-            TIME => Some(Clock::Time),
-            CPU => Some(Clock::Cpu),
-            _ if Instant::now() >= self.deadline => Some(Clock::Time),
-            _ => None,
-        }
+    /// A function begins: starts both clocks.
+    pub(crate) fn begin(&mut self, limits: &Limits) {
+        self.cpu_start = cpu_time(self.cpu);
+        self.cpu_last = Duration::ZERO;
+        self.start(limits);
     }
 
-    /// When the run must be over.
-    pub(crate) const fn deadline(&self) -> Instant {
-        self.deadline
+    /// Starts both clocks anew, for a function that has begun.
+    pub(crate) fn start(&mut self, limits: &Limits) {
+        self.cpu_before = cpu_time(self.cpu);
+        self.until = Some((Instant::now() + limits.time.as_std(), limits.cpu.as_std()));
+        self.arm();
+    }
+
+    /// Stops both clocks.
+    pub(crate) fn stop(&mut self) {
+        self.until = None;
+        set(self.timer, Duration::ZERO);
+        RANG.with(|r| r.store(false, Ordering::Release));
+        clear_flag();
+    }
+
+    /// The clock that ran out, if one did.
+    pub(crate) fn expired(&mut self) -> Option<Clock> {
+        let (deadline, _) = self.until?;
+        let rang = RANG.with(|r| r.swap(false, Ordering::AcqRel));
+        if !rang && Instant::now() < deadline {
+            return None;
+        }
+        let (clock, left) = self.left()?;
+        if left.is_zero() {
+            return Some(clock);
+        }
+        // The function used less processor time than time has passed.
+        clear_flag();
+        self.arm();
+        None
+    }
+
+    /// When the run must be over, if the clocks run.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.until.map(|(deadline, _)| deadline)
     }
 
     /// Processor time of the function so far.
-    pub(crate) fn cpu(&self) -> Duration {
+    pub(crate) fn cpu(&mut self) -> Duration {
         // The clock of a process is gone with the process.
-        let now = cpu_time(self.cpu).saturating_sub(self.cpu_before);
-        self.cpu_last.set(self.cpu_last.get().max(now));
-        self.cpu_last.get()
+        let now = cpu_time(self.cpu).saturating_sub(self.cpu_start);
+        self.cpu_last = self.cpu_last.max(now);
+        self.cpu_last
+    }
+
+    /// The clock that can run out first, and the least time until then: a
+    /// single thread uses processor time no faster than time passes.
+    fn left(&self) -> Option<(Clock, Duration)> {
+        let (deadline, budget) = self.until?;
+        let time = deadline.saturating_duration_since(Instant::now());
+        let used = cpu_time(self.cpu).saturating_sub(self.cpu_before);
+        let cpu = budget.saturating_sub(used);
+        Some(if cpu < time {
+            (Clock::Cpu, cpu)
+        } else {
+            (Clock::Time, time)
+        })
+    }
+
+    fn arm(&self) {
+        if let Some((_, left)) = self.left() {
+            set(self.timer, left.max(Duration::from_nanos(1)));
+        }
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.shared.over.store(true, Ordering::Release);
-        // The pipe can take one byte; if it could not, the thread would be
-        // awake already.
-        let _ = rustix::io::write(&self.wake, &[0]);
-        if let Some(thread) = self.thread.take() {
-            // A panic of the watch has been reported by its thread.
-            let _ = thread.join();
-        }
+        STOP.with(|s| s.store(null_mut(), Ordering::Release));
+        CONTROL.with(|c| c.store(-1, Ordering::Release));
+        // SAFETY: the timer is this value's.
+        unsafe { libc::timer_delete(self.timer) };
     }
 }
 
-/// The thread's side.
-struct Guard {
-    clocked: Clocked,
-    shared: Arc<Shared>,
-    deadline: Instant,
-    budget: Duration,
-    cpu_before: Duration,
-    control: OwnedFd,
-    sleep: OwnedFd,
-}
-
-impl Guard {
-    fn watch(self) {
-        while !self.shared.over.load(Ordering::Acquire) {
-            let (clock, left) = self.left();
-            if left.is_zero() {
-                self.shared.expired.store(clock, Ordering::Release);
-                self.interrupt();
-            }
-            self.wait(left.max(AGAIN));
-        }
-    }
-
-    /// The clock that can run out first, and the least time until then: a
-    /// single thread uses processor time no faster than time passes.
-    fn left(&self) -> (u8, Duration) {
-        let time = self.deadline.saturating_duration_since(Instant::now());
-        let used = self.clocked.used().saturating_sub(self.cpu_before);
-        let cpu = self.budget.saturating_sub(used);
-        if cpu < time { (CPU, cpu) } else { (TIME, time) }
-    }
-
-    fn interrupt(&self) {
-        if let Some(StopFlag(flag)) = self.clocked.stop {
-            // SAFETY: KVM's page outlives the watch, see `StopFlag`.
-            let flag = unsafe { AtomicU8::from_ptr(flag) };
-            flag.store(1, Ordering::Release);
-        }
-        // SAFETY: the thread waits for this one before it ends; the signal has a
-        // handler.
-        unsafe { libc::pthread_kill(self.clocked.thread, SIGNAL) };
-    }
-
-    fn wait(&self, at_most: Duration) {
-        let timeout = Timespec {
-            tv_sec: at_most.as_secs() as i64,
-            tv_nsec: at_most.subsec_nanos().into(),
-        };
-        let mut fds = [
-            PollFd::new(&self.sleep, PollFlags::IN),
-            PollFd::new(&self.control, PollFlags::RDHUP),
-        ];
-        // An error, such as a signal, means to look again.
-        if poll(&mut fds, Some(&timeout)).is_ok() && !fds[1].revents().is_empty() {
-            // Nobody is left to hear how the function ends.
-            std::process::exit(crate::EXIT_ORPHANED);
-        }
+fn timer() -> io::Result<libc::timer_t> {
+    // SAFETY: all-zero is a valid value of this plain structure.
+    let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
+    event.sigev_notify = libc::SIGEV_THREAD_ID;
+    event.sigev_signo = TIMER;
+    // SAFETY: has no preconditions.
+    event.sigev_notify_thread_id = unsafe { libc::gettid() };
+    let mut timer: libc::timer_t = null_mut();
+    // SAFETY: both structures outlive the call.
+    let failed =
+        unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer) };
+    if failed == 0 {
+        Ok(timer)
+    } else {
+        Err(io::Error::last_os_error())
     }
 }
 
-/// Makes the signal interrupt system calls instead of the process.
-fn install_handler() -> io::Result<()> {
-    extern "C" fn nothing(_: libc::c_int) {}
+/// Lets the timer ring after `first`, then again and again; never, when that is
+/// no time at all.
+fn set(timer: libc::timer_t, first: Duration) {
+    let spec = |time: Duration| libc::timespec {
+        tv_sec: time.as_secs() as i64,
+        tv_nsec: time.subsec_nanos().into(),
+    };
+    let value = libc::itimerspec {
+        it_interval: spec(AGAIN),
+        it_value: spec(first),
+    };
+    // SAFETY: the timer exists; `value` outlives the call, which cannot fail
+    // with these values.
+    unsafe { libc::timer_settime(timer, 0, &raw const value, null_mut()) };
+}
+
+fn set_flag(to: u8) {
+    let flag = STOP.with(|s| s.load(Ordering::Acquire));
+    if !flag.is_null() {
+        // SAFETY: KVM's page outlives the watch, which takes the address away
+        // when it goes.
+        unsafe { AtomicU8::from_ptr(flag) }.store(to, Ordering::Release);
+    }
+}
+
+fn clear_flag() {
+    set_flag(0);
+}
+
+extern "C" fn ring(_: libc::c_int) {
+    RANG.with(|r| r.store(true, Ordering::Release));
+    set_flag(1);
+}
+
+/// Something happened on the control channel: a message, which is read in due
+/// course, or its end, after which nobody is left to hear how the function
+/// ends.
+extern "C" fn look(_: libc::c_int) {
+    let mut fd = libc::pollfd {
+        fd: CONTROL.with(|c| c.load(Ordering::Acquire)),
+        events: libc::POLLRDHUP,
+        revents: 0,
+    };
+    // SAFETY: the thread's own; what it interrupted may be about to read it.
+    let errno = unsafe { &mut *libc::__errno_location() };
+    let before = *errno;
+    // SAFETY: `fd` outlives the call, which may be made in a handler.
+    let ready = unsafe { libc::poll(&raw mut fd, 1, 0) };
+    *errno = before;
+    if ready > 0 {
+        // SAFETY: ends the process; may be called in a handler.
+        unsafe { libc::_exit(crate::EXIT_ORPHANED) };
+    }
+}
+
+/// Who hears of a descriptor: the kernel's `f_owner_ex`.
+#[repr(C)]
+struct Owner {
+    kind: libc::c_int,
+    id: libc::pid_t,
+}
+
+/// `F_SETOWN_EX`.
+const SET_OWNER: libc::c_int = 15;
+
+impl Owner {
+    /// `F_OWNER_TID`.
+    const THREAD: libc::c_int = 0;
+}
+
+fn listen_for_the_end_of(control: BorrowedFd<'_>) -> io::Result<()> {
+    let fd = control.as_raw_fd();
+    CONTROL.with(|c| c.store(fd, Ordering::Release));
+    handle(libc::SIGIO, look)?;
+    let own = Owner {
+        kind: Owner::THREAD,
+        // SAFETY: has no preconditions.
+        id: unsafe { libc::gettid() },
+    };
+    // SAFETY: changes what this process hears of its own descriptor.
+    let owned = unsafe { libc::fcntl(fd, SET_OWNER, &raw const own) };
+    // SAFETY: as above.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
+    // SAFETY: as above.
+    let set = unsafe { libc::fcntl(fd, libc::F_SETFL, flags | libc::O_ASYNC) };
+    if owned < 0 || flags < 0 || set < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // It may have ended before this process listened.
+    look(libc::SIGIO);
+    Ok(())
+}
+
+/// Handles a signal, which then interrupts system calls instead of the process.
+fn handle(signal: libc::c_int, handler: extern "C" fn(libc::c_int)) -> io::Result<()> {
     // SAFETY: all-zero is a valid value of this plain structure.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    action.sa_sigaction = nothing as extern "C" fn(libc::c_int) as libc::sighandler_t;
-    // SAFETY: the handler does nothing and may run at any moment.
-    let failed = unsafe { libc::sigaction(SIGNAL, &raw const action, std::ptr::null_mut()) };
+    action.sa_sigaction = handler as libc::sighandler_t;
+    // SAFETY: the handlers only touch atomics and make calls that are allowed
+    // in a handler.
+    let failed = unsafe { libc::sigaction(signal, &raw const action, null_mut()) };
     if failed == 0 {
         Ok(())
     } else {

@@ -4,8 +4,7 @@
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus};
 
-use super::{ALLOWED, When, enter, filter, program};
-use fades_task::limits::Isolation;
+use super::{ALLOWED, MAKER, MICROVM, PROCESS, When, enter, filter, program};
 
 #[test]
 fn no_path_no_program_and_no_connection_is_allowed() {
@@ -41,8 +40,8 @@ fn calls_with_and_without_conditions_are_never_mixed() {
             .count();
         assert!(all == 1 || requests == all, "{call}: {when:?}");
     }
-    for isolation in [Isolation::Microvm, Isolation::Process] {
-        assert!(!program(isolation).unwrap().is_empty());
+    for role in [MAKER, MICROVM, PROCESS] {
+        assert!(!program(role).unwrap().is_empty());
     }
 }
 
@@ -88,7 +87,7 @@ fn tries_what_it_is_told() {
 }
 
 fn holds(what: &str) -> bool {
-    let before = enter();
+    let before = enter(PROCESS);
     match what {
         "files" => {
             let refused = |path| {
@@ -103,7 +102,7 @@ fn holds(what: &str) -> bool {
             let core = rustix::process::getrlimit(rustix::process::Resource::Core);
             before.is_ok() && dumpable == 0 && core.maximum == Some(0)
         }
-        _ => filter(Isolation::Process).is_ok() && call(what),
+        _ => filter(PROCESS).is_ok() && call(what),
     }
 }
 

@@ -2,7 +2,7 @@ use super::*;
 use crate::image::tests::sample;
 
 fn plan(limits: &Limits) -> Result<Layout, LayoutError> {
-    Layout::plan(&Image::parse(&sample()).unwrap(), limits)
+    Layout::plan(&Image::parse(&sample()).unwrap(), limits, Size(64 << 10))
 }
 
 #[test]
@@ -25,13 +25,15 @@ fn regions_are_far_apart_and_disjoint_on_both_sides() {
             .iter()
             .map(|s| (s.offset.0, s.length))
             .collect();
-        offsets.push((layout.tables.0, layout.tables_length));
+        let tables = tables::count(layout.bulk) * PAGE;
+        offsets.push((layout.zones().tables().0, tables));
         offsets.sort_unstable();
         for pair in offsets.windows(2) {
             assert!(pair[0].0 + pair[0].1 <= pair[1].0, "{pair:?}");
         }
-        let last = offsets.last().unwrap();
-        assert_eq!(last.0 + last.1, layout.total);
+        let heap = layout.span(Part::Heap);
+        assert!(heap.offset.0 - layout.zones().heap() < HEAP_SMALL);
+        assert!(heap.end().0.is_multiple_of(LARGE_PAGE));
     }
 }
 
@@ -39,10 +41,9 @@ fn regions_are_far_apart_and_disjoint_on_both_sides() {
 fn nothing_that_can_be_written_shares_the_read_only_part() {
     let layout = plan(&Limits::default()).unwrap();
     for span in &layout.spans {
-        let writable = span.offset >= layout.writable;
+        let writable = span.offset.0 >= layout.zones().writable();
         assert_eq!(writable, span.access == Access::Write, "{span:?}");
     }
-    assert!(layout.tables >= layout.writable);
 }
 
 #[test]
@@ -88,8 +89,35 @@ fn limits_that_cannot_work_are_refused_with_what_is_needed() {
     assert_eq!(plan(&no_output).unwrap_err(), LayoutError::Nothing);
     let mut image = Image::parse(&sample()).unwrap();
     image.about.memory_min = 32 << 20;
-    let error = Layout::plan(&image, &Limits::default()).unwrap_err();
+    let error = Layout::plan(&image, &Limits::default(), Size(PAGE)).unwrap_err();
     assert!(error.to_string().contains("32MiB"), "{error}");
+}
+
+#[test]
+fn what_does_not_fit_common_zones_gets_large_ones() {
+    let image = Image::parse(&sample()).unwrap();
+    assert!(!plan(&Limits::default()).unwrap().bulk);
+    let output = Limits {
+        output: Limits::MAX.output,
+        ..Limits::default()
+    };
+    assert!(plan(&output).unwrap().bulk);
+    let context = Layout::plan(&image, &Limits::default(), Size(CONTEXT_MAX)).unwrap();
+    assert!(context.bulk);
+    let too_long = Layout::plan(&image, &Limits::default(), Size(CONTEXT_MAX + 1));
+    assert_eq!(too_long, Err(LayoutError::Context(CONTEXT_MAX + 1)));
+    let mut hungry = image.clone();
+    hungry.about.stack = crate::image::STACK_MAX;
+    let limits = Limits {
+        memory: Size(1 << 30),
+        ..output
+    };
+    let hungry = Layout::plan(&hungry, &limits, Size(CONTEXT_MAX)).unwrap();
+    let work = hungry.span(Part::Output);
+    assert!(hungry.bulk && work.offset.0 + work.length <= hungry.zones().heap());
+    let heap = hungry.span(Part::Heap).length;
+    let most = heap + HEAP_SMALL;
+    assert!((heap..most).contains(&hungry.needs().heap.0));
 }
 
 #[test]

@@ -4,16 +4,17 @@
 
 use std::arch::global_asm;
 use std::mem::offset_of;
+use std::os::fd::AsFd;
 
 use fades_abi::boot::BootInfo;
 use fades_task::limits::Limits;
-use fades_task::message::Start;
+use fades_task::message::{Start, TemplateRequest};
 
 use super::*;
 use crate::address::{GuestAddr, Offset, PAGE};
 use crate::image::{About, Access, Image, Segment};
-use crate::layout::{Layout, Part, Span};
-use crate::load::{Loaded, load_image};
+use crate::layout::Span;
+use crate::template;
 use crate::watch::Watch;
 
 global_asm!(
@@ -91,29 +92,36 @@ fn cages(layout: &Layout) -> Vec<Offset> {
 
 fn overflow(isolation: Isolation, frame: u64) {
     let start = Start {
-        isolation,
+        template: 1,
         simd: 0,
         limits: Limits {
             time: fades_task::quantity::Duration::from_secs(10),
             ..Limits::default()
         },
+        resident: false,
         zone: "UTC".to_owned(),
         offsets: vec![(i64::MIN, 0)],
         dtos: Vec::new(),
-        symbols: None,
+    };
+    let request = TemplateRequest {
+        isolation,
+        limits: start.limits,
+        context: start.context_bytes(),
     };
     let params = frame.to_le_bytes().to_vec();
-    let Loaded {
-        layout,
-        mut machine,
-    } = load_image(&image(), text(), &start, params).unwrap();
-    let cages = cages(&layout);
+    let template = template::of_image(&image(), text(), &[], &request).unwrap();
+    let layout = &template.sheet.layout;
+    let class = Class::fitting(layout.needs(), Class::WINDOW_STEP).unwrap();
+    let mut machine = Machine::make(isolation, class, 0).unwrap();
+    machine.load(&template, &start, params).unwrap();
+    let cages = cages(layout);
     assert!(cages.len() >= 10);
     for cage in &cages {
         machine.memory().copy_in(*cage, &CANARY).unwrap();
     }
     let (_open, control) = fades_wire::Channel::pair().unwrap();
-    let watch = Watch::start(machine.clocked(), &start.limits, control.into()).unwrap();
+    let mut watch = Watch::new(&machine.clocked(), control.as_fd()).unwrap();
+    watch.begin(&start.limits);
     let turn = loop {
         match machine.run().unwrap() {
             Turn::Interrupted if watch.expired().is_none() => {}

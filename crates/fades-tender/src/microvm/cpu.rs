@@ -1,10 +1,11 @@
 //! The state in which a microVM's processor starts: 64-bit mode, ring 3, with
 //! exceptions leading to the monitor and vectors enabled as far as the host
 //! can.
+#![expect(unsafe_code, reason = "KVM reads vector registers from a structure")]
 
 use kvm_bindings::{
     CpuId, KVM_MAX_CPUID_ENTRIES, Msrs, kvm_dtable, kvm_msr_entry, kvm_regs, kvm_segment,
-    kvm_sregs, kvm_xcr, kvm_xcrs,
+    kvm_sregs, kvm_xcr, kvm_xcrs, kvm_xsave,
 };
 use kvm_ioctls::{Kvm, VcpuFd};
 
@@ -116,6 +117,14 @@ fn set_syscall_target(vcpu: &VcpuFd) {
     if let Ok(msrs) = Msrs::from_entries(&msrs) {
         let _ = vcpu.set_msrs(&msrs);
     }
+}
+
+/// Sets x87 and vector registers, protection keys included, to what was read
+/// before.
+pub(super) fn set_vectors(vcpu: &VcpuFd, state: &kvm_xsave) -> Result<(), kvm_ioctls::Error> {
+    // SAFETY: the kernel reads no more than the structure, unless parts were
+    // enabled that need an explicit request, which nobody made.
+    unsafe { vcpu.set_xsave(state) }
 }
 
 /// Special registers of a processor in ring 3.

@@ -3,8 +3,15 @@
 //!
 //! Accessed and dirty bits are set from the start, so that the processor has no
 //! reason to write here.
+//!
+//! Where the table for an address lies depends on the address alone, not on the
+//! function: a KVM that keeps shadows of these tables does not see when they are
+//! replaced by those of another template, and would go on to use entries that
+//! lead to a table. Entries that lead to memory it forgets, because that memory
+//! is replaced as well.
 
 use crate::address::{GuestAddr, LARGE_PAGE, Offset, PAGE};
+use crate::layout::tables::{self, Level};
 use crate::memory::{GuestMemory, OutOfBounds};
 
 const PRESENT: u64 = 1;
@@ -14,7 +21,6 @@ const ACCESSED: u64 = 1 << 5;
 const DIRTY: u64 = 1 << 6;
 const LARGE: u64 = 1 << 7;
 const NO_EXECUTE: u64 = 1 << 63;
-const FRAME: u64 = 0x000f_ffff_ffff_f000;
 
 /// A physical address of a microVM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,44 +48,39 @@ impl Rights {
     }
 }
 
-/// Why an address could not be mapped. Either is a mistake of the host: room
-/// is planned for every region.
+/// Why an address could not be mapped. Either is a mistake of the host: there
+/// is a table for every region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PagingError {
-    #[error("the room for page tables is used up")]
-    Full,
+    #[error("there is no page table for address {0}")]
+    NoTable(GuestAddr),
     #[error(transparent)]
     Bounds(#[from] OutOfBounds),
 }
 
 /// Page tables in the making.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct PageTables {
     base: Offset,
-    room: u64,
-    used: u64,
+    bulk: bool,
 }
 
 impl PageTables {
-    /// Tables in the `room` bytes at `base`, which are zero; physical addresses
-    /// of shared memory are its offsets.
-    pub(super) const fn new(base: Offset, room: u64) -> Self {
-        Self {
-            base,
-            room,
-            used: PAGE,
-        }
+    /// Tables from `base` on, in memory that is zero or holds such tables;
+    /// physical addresses of shared memory are its offsets.
+    pub(super) const fn at(base: Offset, bulk: bool) -> Self {
+        Self { base, bulk }
     }
 
     /// Where the processor finds the tables.
-    pub(super) const fn root(&self) -> Physical {
+    pub(super) const fn root(self) -> Physical {
         Physical(self.base.0)
     }
 
     /// Maps `length` bytes at `from` to physical memory, in large pages where
     /// both sides allow.
     pub(super) fn map(
-        &mut self,
+        self,
         memory: &GuestMemory,
         from: GuestAddr,
         to: Physical,
@@ -91,7 +92,8 @@ impl PageTables {
         while done < length {
             let (address, frame) = (from.0 + done, to.0 + done);
             let aligned = (address | frame).is_multiple_of(LARGE_PAGE);
-            if aligned && length - done >= LARGE_PAGE {
+            let small = tables::has(Level::Table, GuestAddr(address), self.bulk);
+            if aligned && length - done >= LARGE_PAGE && !small {
                 let entry = self.entry(memory, address, 1)?;
                 memory.put(entry, &(frame | bits | LARGE))?;
                 done += LARGE_PAGE;
@@ -106,7 +108,7 @@ impl PageTables {
 
     /// Unmaps `length` bytes at `from` that were mapped in large pages.
     pub(super) fn unmap_large(
-        &mut self,
+        self,
         memory: &GuestMemory,
         from: GuestAddr,
         length: u64,
@@ -119,36 +121,19 @@ impl PageTables {
     }
 
     /// Where the entry for `address` is, in the table of `level` (0: pages of 4
-    /// KiB, 1: of 2 MiB); makes the tables above it.
-    fn entry(
-        &mut self,
-        memory: &GuestMemory,
-        address: u64,
-        level: u32,
-    ) -> Result<Offset, PagingError> {
+    /// KiB, 1: of 2 MiB); leads the tables above it there.
+    fn entry(self, memory: &GuestMemory, address: u64, level: u32) -> Result<Offset, PagingError> {
         let mut table = self.base.0;
+        let below = [Level::Table, Level::Directory, Level::Pointers];
         for above in (level + 1..=3).rev() {
             let entry = slot(table, address, above);
-            let found: u64 = memory.take(entry)?;
-            table = if found & PRESENT != 0 {
-                found & FRAME
-            } else {
-                let fresh = self.fresh()?;
-                // The last level decides about access.
-                memory.put(entry, &(fresh | PRESENT | WRITABLE | USER | ACCESSED))?;
-                fresh
-            };
+            let at = GuestAddr(address);
+            let number = tables::number(below[above as usize - 1], at, self.bulk);
+            table = self.base.0 + number.ok_or(PagingError::NoTable(at))? * PAGE;
+            // The last level decides about access.
+            memory.put(entry, &(table | PRESENT | WRITABLE | USER | ACCESSED))?;
         }
         Ok(slot(table, address, level))
-    }
-
-    fn fresh(&mut self) -> Result<u64, PagingError> {
-        if self.used + PAGE > self.room {
-            return Err(PagingError::Full);
-        }
-        let table = self.base.0 + self.used;
-        self.used += PAGE;
-        Ok(table)
     }
 }
 
@@ -159,6 +144,8 @@ const fn slot(table: u64, address: u64, level: u32) -> Offset {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const FRAME: u64 = 0x000f_ffff_ffff_f000;
 
     /// What a processor would find for `address`: physical address and the bits
     /// of the last entry.
@@ -179,16 +166,16 @@ mod tests {
         None
     }
 
-    fn with_tables(pages: u64) -> (GuestMemory, PageTables) {
-        let memory = GuestMemory::anonymous(pages * PAGE).unwrap();
-        (memory, PageTables::new(Offset(0), pages * PAGE))
+    fn with_tables() -> (GuestMemory, PageTables) {
+        let memory = GuestMemory::anonymous(tables::count(false) * PAGE).unwrap();
+        (memory, PageTables::at(Offset(0), false))
     }
 
     #[test]
     fn exactly_what_was_mapped_is_reached_with_the_rights_given() {
-        let (memory, mut tables) = with_tables(32);
-        let from = GuestAddr(0x40_0000 - PAGE);
-        let length = LARGE_PAGE + 3 * PAGE;
+        let (memory, tables) = with_tables();
+        let from = GuestAddr(0x2_0040_0000 - PAGE);
+        let length = LARGE_PAGE + PAGE;
         let to = Physical(0x1000_0000 - PAGE);
         tables
             .map(&memory, from, to, length, Rights::UserRead)
@@ -201,7 +188,7 @@ mod tests {
         }
         assert_eq!(walk(&memory, &tables, from.0 - 1), None);
         assert_eq!(walk(&memory, &tables, from.0 + length), None);
-        let (_, bits) = walk(&memory, &tables, 0x40_0000).unwrap();
+        let (_, bits) = walk(&memory, &tables, 0x2_0040_0000).unwrap();
         assert!(bits & LARGE != 0, "aligned memory is mapped in large pages");
     }
 
@@ -222,7 +209,7 @@ mod tests {
 
     #[test]
     fn unmapped_input_is_gone_and_can_be_mapped_again() {
-        let (memory, mut tables) = with_tables(8);
+        let (memory, tables) = with_tables();
         let from = GuestAddr(0x10_0000_0000);
         for length in [3 * LARGE_PAGE, LARGE_PAGE] {
             let to = Physical(0x4_0000_0000);
@@ -237,9 +224,11 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_that_was_too_small_is_an_error() {
-        let (memory, mut tables) = with_tables(3);
-        let full = tables.map(&memory, GuestAddr(0), Physical(0), PAGE, Rights::UserRead);
-        assert_eq!(full, Err(PagingError::Full));
+    fn an_address_without_table_is_an_error() {
+        let (memory, tables) = with_tables();
+        for nowhere in [GuestAddr(0), GuestAddr(1 << 45)] {
+            let failed = tables.map(&memory, nowhere, Physical(0), PAGE, Rights::UserRead);
+            assert_eq!(failed, Err(PagingError::NoTable(nowhere)));
+        }
     }
 }

@@ -2,13 +2,11 @@
 
 use std::io::{Read, Seek, Write};
 
-use fades_task::limits::{Isolation, Limits};
-use fades_task::message::Start;
+use fades_task::limits::Isolation;
 
 use super::*;
-use crate::load::load_image;
 use crate::machine::Machine;
-use crate::probe::{announce, function};
+use crate::probe::{CLASS, announce, self_test};
 
 /// The self-test's function in a microVM; `None`, and a word about it, without
 /// KVM.
@@ -18,20 +16,10 @@ fn microvm(test: &str) -> Option<Box<Microvm>> {
         println!("SKIPPED: {test}: no /dev/kvm");
         return None;
     }
-    let start = Start {
-        isolation: Isolation::Microvm,
-        simd: simd::SSE2,
-        limits: Limits::default(),
-        zone: "UTC".to_owned(),
-        offsets: vec![(i64::MIN, 0)],
-        dtos: Vec::new(),
-        symbols: None,
-    };
-    let (image, text) = (function::image(), function::text());
-    match load_image(&image, text, &start, Vec::new())
-        .unwrap()
-        .machine
-    {
+    let (template, start) = self_test(Isolation::Microvm).unwrap();
+    let mut machine = Machine::make(Isolation::Microvm, CLASS, simd::SSE2).unwrap();
+    machine.load(&template, &start, Vec::new()).unwrap();
+    match machine {
         Machine::Microvm(machine) => Some(machine),
         Machine::Process(_) => panic!("another isolation"),
     }
@@ -74,21 +62,27 @@ fn the_read_only_part_cannot_be_written_even_where_the_page_tables_allow_it() {
         return;
     };
     assert_eq!(vm.run().unwrap(), Turn::Gate);
-    // Where the function expects its input, it finds its own text, writable.
-    let text = vm.layout.span(Part::Text);
-    let physical = Physical(text.offset.0);
+    // Where the function expects its input, it finds its own boot info, writable.
+    let boot = vm.layout.span(Part::Boot);
+    assert_eq!(boot.offset, Offset(0));
     vm.tables
-        .map(&vm.memory, INPUT, physical, PAGE, Rights::UserWrite)
+        .map(
+            &vm.memory,
+            INPUT,
+            Physical(0),
+            LARGE_PAGE,
+            Rights::UserWrite,
+        )
         .unwrap();
     announce(&vm.layout, &vm.memory, PAGE).unwrap();
-    let before: u64 = vm.memory.take(text.offset).unwrap();
+    let before: u64 = vm.memory.take(boot.offset).unwrap();
     assert_eq!(vm.run().unwrap(), Turn::Gate);
     let Turn::Fault(raw) = vm.run().unwrap() else {
-        panic!("it wrote its text");
+        panic!("it wrote its boot info");
     };
     assert_eq!(raw.what, "write to read-only memory");
-    assert_eq!(raw.address, Some(text.start));
-    assert_eq!(vm.memory.take::<u64>(text.offset).unwrap(), before);
+    assert_eq!(raw.address, Some(boot.start));
+    assert_eq!(vm.memory.take::<u64>(boot.offset).unwrap(), before);
 }
 
 #[test]

@@ -13,14 +13,19 @@ use std::arch::{asm, global_asm};
 use std::io;
 use std::os::fd::RawFd;
 
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
+
 use super::code::TRAMPOLINE;
 use crate::image::Access;
-use crate::layout::Span;
+use crate::layout::Layout;
 
 /// Where setting up can fail; sent to the supervisor with `errno`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub(super) enum Stage {
+    /// It has given up its rights and waits for a function.
+    Waiting,
+    /// The function is in place.
     Ready,
     Parent,
     Descriptors,
@@ -34,6 +39,7 @@ pub(super) enum Stage {
 impl Stage {
     pub(super) const fn words(self) -> &'static str {
         match self {
+            Self::Waiting => "wait for its function",
             Self::Ready => "be ready",
             Self::Parent => "tie its life to the tender's",
             Self::Descriptors => "close descriptors",
@@ -47,6 +53,7 @@ impl Stage {
 
     pub(super) fn from_number(number: u32) -> Option<Self> {
         let all = [
+            Self::Waiting,
             Self::Ready,
             Self::Parent,
             Self::Descriptors,
@@ -60,46 +67,79 @@ impl Stage {
     }
 }
 
-/// What the process needs, prepared while it was still allowed to allocate.
-pub(super) struct Plan<'a> {
+/// What the process needs from the start.
+pub(super) struct Plan {
     pub(super) socket: RawFd,
     pub(super) memory: RawFd,
     pub(super) landlock: Option<RawFd>,
-    pub(super) spans: &'a [Span],
 }
 
-/// Forks, into new user and process-id namespaces where that is allowed.
-/// Returns the process's id, and whether it has the namespaces, to the tender;
-/// does not return to the process.
-pub(super) fn fork(plan: &Plan<'_>) -> io::Result<(libc::pid_t, bool)> {
-    let apart = libc::CLONE_NEWUSER | libc::CLONE_NEWPID;
-    for namespaces in [apart, 0] {
-        // SAFETY: without CLONE_VM this is a fork: the process gets a copy of
-        // everything, and `live` restrains itself to system calls.
-        let pid = unsafe { libc::syscall(libc::SYS_clone, namespaces | libc::SIGCHLD, 0, 0, 0, 0) };
-        match pid {
-            0 => live(plan),
-            1.. => return Ok((pid as libc::pid_t, namespaces != 0)),
-            _ => {}
-        }
+/// Most regions of a function: those that every function has, and a segment for
+/// each program header that an image may have.
+const REGIONS_MAX: usize = 48;
+
+/// A region as the child is told of it.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable)]
+pub(super) struct Region {
+    start: u64,
+    length: u64,
+    offset: u64,
+    protection: u64,
+}
+
+/// Where everything of a function lies; what remains of the list is empty.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable)]
+pub(super) struct Regions([Region; REGIONS_MAX]);
+
+/// The regions of a layout that a function sees.
+pub(super) fn spans(layout: &Layout) -> Regions {
+    let mut regions = Regions::new_zeroed();
+    let seen = layout.spans.iter().filter(|s| !s.is_monitors());
+    for (region, span) in regions.0.iter_mut().zip(seen) {
+        let protection = match span.access {
+            Access::Read => libc::PROT_READ,
+            Access::Execute => libc::PROT_READ | libc::PROT_EXEC,
+            Access::Write => libc::PROT_READ | libc::PROT_WRITE,
+        };
+        *region = Region {
+            start: span.start.0,
+            length: span.length,
+            offset: span.offset.0,
+            protection: protection as u64,
+        };
     }
-    Err(io::Error::last_os_error())
+    regions
 }
 
-fn live(plan: &Plan<'_>) -> ! {
-    let (stage, errno) = match set_up(plan) {
-        Ok(()) => (Stage::Ready, 0),
-        Err(failed) => failed,
+/// Forks. Returns the process's id to the tender; does not return to the
+/// process.
+pub(super) fn fork(plan: &Plan) -> io::Result<libc::pid_t> {
+    // SAFETY: this is a fork: the process gets a copy of everything, and `live`
+    // restrains itself to system calls.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
+    match pid {
+        0 => live(plan),
+        1.. => Ok(pid as libc::pid_t),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn live(plan: &Plan) -> ! {
+    let (stage, errno, socket) = match give_up(plan) {
+        Err((stage, errno)) => (stage, errno, plan.socket),
+        Ok(()) => {
+            tell(plan.socket, Stage::Waiting, 0);
+            match set_up(plan) {
+                // The last thing to be set up is the socket's number.
+                Ok(()) => (Stage::Ready, 0, 0),
+                Err((stage, errno)) => (stage, errno, plan.socket),
+            }
+        }
     };
-    let mut report = [0_u8; 8];
-    report[..4].copy_from_slice(&(stage as u32).to_le_bytes());
-    report[4..].copy_from_slice(&errno.to_le_bytes());
-    // The last thing to be set up is the socket's number.
-    let ready = stage == Stage::Ready;
-    let socket = if ready { 0 } else { plan.socket };
-    // SAFETY: `report` outlives the call.
-    unsafe { libc::write(socket, report.as_ptr().cast(), report.len()) };
-    if ready && wait_for_supervisor(socket).is_ok() {
+    tell(socket, stage, errno);
+    if stage == Stage::Ready && wait_for_supervisor(socket).is_ok() {
         // SAFETY: the gate is mapped; the trampoline needs no stack and never
         // returns.
         unsafe { asm!("jmp {}", in(reg) TRAMPOLINE.0, options(noreturn)) }
@@ -108,9 +148,18 @@ fn live(plan: &Plan<'_>) -> ! {
     unsafe { libc::_exit(1) }
 }
 
+fn tell(socket: RawFd, stage: Stage, errno: i32) {
+    let mut report = [0_u8; 8];
+    report[..4].copy_from_slice(&(stage as u32).to_le_bytes());
+    report[4..].copy_from_slice(&errno.to_le_bytes());
+    // SAFETY: `report` outlives the call.
+    unsafe { libc::write(socket, report.as_ptr().cast(), report.len()) };
+}
+
 type Failed = (Stage, i32);
 
-fn set_up(plan: &Plan<'_>) -> Result<(), Failed> {
+/// What can be done before it is known for which function.
+fn give_up(plan: &Plan) -> Result<(), Failed> {
     // SAFETY: changes this process alone.
     let tied = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
     check(Stage::Parent, tied.into())?;
@@ -130,8 +179,20 @@ fn set_up(plan: &Plan<'_>) -> Result<(), Failed> {
         let entered = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset, 0) };
         check(Stage::Landlock, entered)?;
     }
-    for span in plan.spans.iter().filter(|s| !s.is_monitors()) {
-        map(span, plan.memory)?;
+    Ok(())
+}
+
+/// Waits for a function, and puts it into place.
+fn set_up(plan: &Plan) -> Result<(), Failed> {
+    let mut regions = Regions::new_zeroed();
+    let length = size_of::<Regions>();
+    // SAFETY: `regions` outlives the call, and any bytes are a value of it.
+    let read = unsafe { libc::read(plan.socket, (&raw mut regions).cast(), length) };
+    if read != length as isize {
+        return Err((Stage::Parent, errno()));
+    }
+    for region in regions.0.iter().filter(|r| r.length > 0) {
+        map(region, plan.memory)?;
     }
     leave_rseq()?;
     keep_only(plan.socket)
@@ -183,24 +244,19 @@ fn set_limits() -> Result<(), Failed> {
     Ok(())
 }
 
-fn map(span: &Span, memory: RawFd) -> Result<(), Failed> {
-    let protection = match span.access {
-        Access::Read => libc::PROT_READ,
-        Access::Execute => libc::PROT_READ | libc::PROT_EXEC,
-        Access::Write => libc::PROT_READ | libc::PROT_WRITE,
-    };
+fn map(region: &Region, memory: RawFd) -> Result<(), Failed> {
     // SAFETY: replaces nothing: the kernel refuses where something is.
     let mapped = unsafe {
         libc::mmap(
-            span.start.0 as *mut libc::c_void,
-            span.length as usize,
-            protection,
+            region.start as *mut libc::c_void,
+            region.length as usize,
+            region.protection as i32,
             libc::MAP_SHARED | libc::MAP_FIXED_NOREPLACE,
             memory,
-            span.offset.0 as libc::off_t,
+            region.offset as libc::off_t,
         )
     };
-    let failed = mapped as u64 != span.start.0;
+    let failed = mapped as u64 != region.start;
     check(Stage::Map, if failed { -1 } else { 0 })
 }
 

@@ -74,11 +74,12 @@ mod tests {
     use crate::image::Image;
     use crate::image::tests::sample;
     use fades_task::limits::Limits;
+    use fades_task::quantity::Size;
 
     #[test]
     fn gaps_and_regions_cover_every_address_once() {
         let image = Image::parse(&sample()).unwrap();
-        let layout = Layout::plan(&image, &Limits::default()).unwrap();
+        let layout = Layout::plan(&image, &Limits::default(), Size(PAGE)).unwrap();
         let kept = layout.spans.iter().filter(|s| !s.is_monitors());
         let mut all: Vec<_> = kept.map(|s| (s.start.0, s.length)).collect();
         all.extend(gaps(&layout).iter().map(|g| (g[0], g[1])));

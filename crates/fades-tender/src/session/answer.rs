@@ -85,7 +85,7 @@ impl Session<'_> {
     }
 
     fn copy_output(&self, from: u64, length: u64) -> Result<Vec<u8>, Exit> {
-        let start = self.layout.span(Part::Output).offset;
+        let start = self.layout().span(Part::Output).offset;
         let mut bytes = vec![0; length as usize];
         if length > 0 {
             let memory = self.machine.memory();

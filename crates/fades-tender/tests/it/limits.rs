@@ -193,8 +193,8 @@ fn without_an_orchestrator(on: Isolation) {
         if deed == "nothing" {
             assert_eq!(tending.wait_until_ready(), on);
         }
-        drop(tending.control);
-        let status = tending.child.wait(soon()).unwrap().expect("it ends");
+        drop(tending.shell.control);
+        let status = tending.shell.child.wait(soon()).unwrap().expect("it ends");
         assert_eq!(status.code(), Some(fades_tender::EXIT_ORPHANED), "{deed}");
     }
 }

@@ -4,12 +4,12 @@ use std::fs::File;
 use std::io::Write;
 
 use fades_task::limits::{Isolation, Limits};
-use fades_task::message::{Refused, Start};
+use fades_task::message::Refused;
 use fades_task::quantity::Size;
 
 use crate::images::image;
 use crate::on_every_isolation;
-use crate::tending::{Tending, start};
+use crate::tending::{Run, Tending, start};
 
 on_every_isolation! {
     an_image_that_is_none_is_refused,
@@ -17,7 +17,7 @@ on_every_isolation! {
     parameters_that_are_too_large_are_refused,
 }
 
-fn refused(bytes: &[u8], start: &Start, params: &[u8]) -> Refused {
+fn refused(bytes: &[u8], start: &Run, params: &[u8]) -> Refused {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(bytes).unwrap();
     let image = File::open(file.path()).unwrap();
@@ -51,10 +51,8 @@ fn limits_that_cannot_work_are_refused(on: Isolation) {
             memory: Size(memory),
             ..Limits::default()
         };
-        let start = Start {
-            limits,
-            ..start(on)
-        };
+        let mut start = start(on);
+        start.start.limits = limits;
         let Refused::Limits { reason } = refused(&hello, &start, &[]) else {
             panic!("not for its limits");
         };

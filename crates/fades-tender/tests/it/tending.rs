@@ -9,7 +9,11 @@ use std::time::{Duration, Instant};
 use fades_abi::batch::{Draft, SeriesSpec, encoded_length, order};
 use fades_task::exit::Exit;
 use fades_task::limits::{Isolation, Limits};
-use fades_task::message::{Ended, Feed, Refused, Release, Start, TenderReport};
+use fades_task::message::{
+    Ended, Feed, Refused, Release, Start, TemplateRequest, TenderReport, TenderRequest,
+};
+use fades_task::quantity::Size;
+use fades_task::shell::{Class, Needs};
 use fades_wire::spawn::{Child, Program};
 use fades_wire::{Channel, WireError};
 use serde_json::Value;
@@ -21,11 +25,37 @@ pub(crate) fn soon() -> Option<Instant> {
     Some(Instant::now() + PATIENCE)
 }
 
-/// A tender that has been told what to run.
+/// A run as tests describe it.
+#[derive(Clone)]
+pub(crate) struct Run {
+    pub(crate) isolation: Isolation,
+    pub(crate) start: Start,
+    pub(crate) symbols: Option<String>,
+    /// The longest batch, bytes.
+    pub(crate) window: u64,
+}
+
+/// A shell that has been told what to run.
 pub(crate) struct Tending {
+    pub(crate) shell: Shell,
+    pub(crate) data: Channel,
+    /// It never came to a shell, because there is no template.
+    refused: Option<Refused>,
+}
+
+/// A tender that runs one function after the other.
+pub(crate) struct Shell {
     pub(crate) child: Child,
     pub(crate) control: Channel,
-    pub(crate) data: Channel,
+    /// SIMD level that works in it; nothing when it refused to be one.
+    pub(crate) made: Result<u32, Refused>,
+}
+
+/// A template and what it needs.
+#[derive(Debug)]
+pub(crate) struct Template {
+    pub(crate) file: OwnedFd,
+    pub(crate) needs: Needs,
 }
 
 /// How a run ended, as the orchestrator and the broker saw it.
@@ -39,41 +69,138 @@ pub(crate) struct Outcome {
     pub(crate) releases: Vec<(Release, Vec<u8>)>,
 }
 
-pub(crate) fn start(isolation: Isolation) -> Start {
-    Start {
+pub(crate) fn start(isolation: Isolation) -> Run {
+    Run {
         isolation,
-        simd: fades_abi::boot::simd::AVX512,
-        limits: Limits::default(),
-        zone: "UTC".to_owned(),
-        offsets: vec![(i64::MIN, 0)],
-        dtos: vec!["data".parse().unwrap()],
+        start: Start {
+            template: 1,
+            simd: fades_abi::boot::simd::AVX512,
+            limits: Limits::default(),
+            resident: false,
+            zone: "UTC".to_owned(),
+            offsets: vec![(i64::MIN, 0)],
+            dtos: vec!["data".parse().unwrap()],
+        },
         symbols: None,
+        window: 16 << 20,
+    }
+}
+
+/// A tender that has not been told anything.
+pub(crate) fn spawn() -> (Child, Channel) {
+    let (control, theirs) = Channel::pair().unwrap();
+    let child = Program::new(&tender())
+        .descriptor(theirs.as_fd())
+        .spawn()
+        .unwrap();
+    (child, control)
+}
+
+impl Template {
+    pub(crate) fn make(image: &File, run: &Run) -> Result<Self, Refused> {
+        let (mut child, control) = spawn();
+        let request = TenderRequest::Template(TemplateRequest {
+            isolation: run.isolation,
+            limits: run.start.limits,
+            context: run.start.context_bytes(),
+        });
+        let symbols = run.symbols.clone().unwrap_or_default();
+        control
+            .send(&request, symbols.as_bytes(), &[image.as_fd()])
+            .unwrap();
+        let frame = control.receive::<TenderReport>(soon()).unwrap();
+        let frame = frame.expect("the tender is gone");
+        let status = child.wait(soon()).unwrap().expect("the tender ends");
+        assert!(status.success(), "the tender ended with {status}");
+        match frame.message {
+            TenderReport::Template { needs } => {
+                let [file] = <[OwnedFd; 1]>::try_from(frame.descriptors).unwrap();
+                Ok(Self { file, needs })
+            }
+            TenderReport::Refused(refused) => Err(refused),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+impl Shell {
+    pub(crate) fn make(isolation: Isolation, class: Class, simd: u32) -> Self {
+        let (child, control) = spawn();
+        let request = TenderRequest::Shell {
+            isolation,
+            class,
+            simd,
+        };
+        control.send(&request, &[], &[]).unwrap();
+        let frame = control.receive::<TenderReport>(soon()).unwrap();
+        let made = match frame.expect("the tender is gone").message {
+            TenderReport::Shell { simd, .. } => Ok(simd),
+            TenderReport::Refused(refused) => Err(refused),
+            other => panic!("{other:?}"),
+        };
+        Self {
+            child,
+            control,
+            made,
+        }
+    }
+
+    /// Starts a run; gives the broker's end of its data channel.
+    pub(crate) fn start(&self, template: &Template, start: &Start, params: &[u8]) -> Channel {
+        let (data, theirs) = Channel::pair().unwrap();
+        let request = TenderRequest::Start(Box::new(start.clone()));
+        let descriptors = [theirs.as_fd(), template.file.as_fd()];
+        self.control.send(&request, params, &descriptors).unwrap();
+        data
+    }
+
+    /// Waits until the shell has taken away what the last function left.
+    pub(crate) fn wait_until_clean(&self) {
+        let frame = self.control.receive::<TenderReport>(soon()).unwrap();
+        let report = frame.expect("the tender is gone").message;
+        assert!(matches!(report, TenderReport::Clean { .. }), "{report:?}");
+    }
+
+    pub(crate) fn ends_well(&mut self) {
+        let status = self.child.wait(soon()).unwrap().expect("the tender ends");
+        assert!(status.success(), "the tender ended with {status}");
     }
 }
 
 impl Tending {
-    pub(crate) fn begin(image: &Path, start: &Start, params: &Value) -> Self {
-        Self::begin_with(
-            File::open(image).unwrap(),
-            start,
-            &fades_task::cbor::encode(params),
-        )
+    pub(crate) fn begin(image: &Path, run: &Run, params: &Value) -> Self {
+        let params = fades_task::cbor::encode(params);
+        Self::begin_with(File::open(image).unwrap(), run, &params)
     }
 
-    pub(crate) fn begin_with(image: File, start: &Start, params: &[u8]) -> Self {
-        let (control, theirs) = Channel::pair().unwrap();
-        let (data, their_data) = Channel::pair().unwrap();
-        let child = Program::new(&tender())
-            .descriptor(theirs.as_fd())
-            .descriptor(their_data.as_fd())
-            .descriptor(image.as_fd())
-            .spawn()
-            .unwrap();
-        control.send(start, params, &[]).unwrap();
+    pub(crate) fn begin_with(image: File, run: &Run, params: &[u8]) -> Self {
+        let template = match Template::make(&image, run) {
+            Ok(template) => template,
+            Err(refused) => return Self::refused(refused),
+        };
+        let class = Class::fitting(template.needs, Size(run.window)).unwrap();
+        let shell = Shell::make(run.isolation, class, run.start.simd);
+        if let Err(refused) = &shell.made {
+            return Self::refused(refused.clone());
+        }
+        let data = shell.start(&template, &run.start, params);
         Self {
-            child,
-            control,
+            shell,
             data,
+            refused: None,
+        }
+    }
+
+    fn refused(refused: Refused) -> Self {
+        let (child, control) = spawn();
+        Self {
+            shell: Shell {
+                child,
+                control,
+                made: Err(refused.clone()),
+            },
+            data: Channel::pair().unwrap().0,
+            refused: Some(refused),
         }
     }
 
@@ -98,7 +225,7 @@ impl Tending {
     /// Waits for the first report of a function that asks for its first event;
     /// says on which isolation.
     pub(crate) fn wait_until_ready(&self) -> Isolation {
-        let frame = self.control.receive(soon()).unwrap();
+        let frame = self.shell.control.receive(soon()).unwrap();
         match frame.expect("the tender is gone").message {
             TenderReport::Ready { isolation, .. } => isolation,
             other => panic!("{other:?}"),
@@ -116,41 +243,40 @@ impl Tending {
     }
 
     /// Reads reports until the last one, then what the broker was told; the
-    /// tender must have survived and ended well.
-    pub(crate) fn outcome(mut self) -> Outcome {
-        let mut outcome = self.reported();
-        self.ends_well();
-        while let Some(frame) = self.data.receive::<Release>(soon()).unwrap() {
+    /// tender must have survived, and be clean or have ended well.
+    pub(crate) fn outcome(self) -> Outcome {
+        let (mut outcome, data, _shell) = self.settled();
+        while let Some(frame) = data.receive::<Release>(soon()).unwrap() {
             outcome.releases.push((frame.message, frame.blob));
         }
         outcome
     }
 
     /// The same without a broker that could be told anything.
-    pub(crate) fn outcome_without_broker(mut self) -> Outcome {
-        let outcome = self.reported();
-        self.ends_well();
-        outcome
+    pub(crate) fn outcome_without_broker(self) -> Outcome {
+        self.settled().0
     }
 
-    fn ends_well(&mut self) {
-        let status = self.child.wait(soon()).unwrap().expect("the tender ends");
-        assert!(status.success(), "the tender ended with {status}");
+    fn settled(mut self) -> (Outcome, Channel, Shell) {
+        let outcome = match self.refused.take() {
+            Some(refused) => Outcome::of(Err(refused)),
+            None => self.reported(),
+        };
+        let microvm = matches!(&outcome.end, Ok(e) if e.isolation == Isolation::Microvm);
+        if microvm && outcome.ended().exit == Exit::Done {
+            self.shell.wait_until_clean();
+        } else if self.shell.made.is_ok() {
+            self.shell.ends_well();
+        }
+        (outcome, self.data, self.shell)
     }
 
     fn reported(&self) -> Outcome {
-        let mut outcome = Outcome {
-            ready: None,
-            logs: Vec::new(),
-            end: Err(Refused::Image {
-                reason: "the tender said nothing".to_owned(),
-            }),
-            values: Vec::new(),
-            readings: Vec::new(),
-            releases: Vec::new(),
-        };
+        let mut outcome = Outcome::of(Err(Refused::Image {
+            reason: "the tender said nothing".to_owned(),
+        }));
         loop {
-            let frame = self.control.receive::<TenderReport>(soon()).unwrap();
+            let frame = self.shell.control.receive::<TenderReport>(soon()).unwrap();
             let frame = frame.expect("the tender ended without a last report");
             match frame.message {
                 TenderReport::Ready {
@@ -173,6 +299,7 @@ impl Tending {
                     outcome.end = Err(refused);
                     break;
                 }
+                other => panic!("{other:?}"),
             }
         }
         outcome
@@ -180,6 +307,17 @@ impl Tending {
 }
 
 impl Outcome {
+    const fn of(end: Result<Ended, Refused>) -> Self {
+        Self {
+            ready: None,
+            logs: Vec::new(),
+            end,
+            values: Vec::new(),
+            readings: Vec::new(),
+            releases: Vec::new(),
+        }
+    }
+
     /// The end of a function that was started.
     pub(crate) fn ended(&self) -> &Ended {
         self.end.as_ref().expect("the tender refused")
@@ -229,7 +367,7 @@ pub(crate) fn read_only(bytes: &[u8], length: u64) -> OwnedFd {
 /// A run of the function that misbehaves: what it is asked to do, and within
 /// which limits.
 pub(crate) struct Deed {
-    pub(crate) start: Start,
+    pub(crate) start: Run,
     pub(crate) params: Value,
     pub(crate) batches: Vec<OwnedFd>,
 }
@@ -238,7 +376,7 @@ impl Deed {
     /// Asks for `deed`, with one batch of three rows.
     pub(crate) fn new(isolation: Isolation, deed: &str) -> Self {
         Self {
-            start: Start {
+            start: Run {
                 symbols: Some(crate::images::symbols("misbehave")),
                 ..start(isolation)
             },
@@ -253,7 +391,7 @@ impl Deed {
     }
 
     pub(crate) fn within(mut self, change: impl FnOnce(&mut Limits)) -> Self {
-        change(&mut self.start.limits);
+        change(&mut self.start.start.limits);
         self
     }
 

@@ -13,15 +13,8 @@ on_every_isolation! {
 
 /// Each level adds the same powers of two, in all of its lanes.
 fn assert_vectors(deed: Deed) -> u64 {
-    let told = Deed::new(deed.start.isolation, "boot-info");
-    let asked = deed.start.simd;
-    let told = Deed {
-        start: fades_task::message::Start {
-            simd: asked,
-            ..told.start.clone()
-        },
-        ..told
-    };
+    let mut told = Deed::new(deed.start.isolation, "boot-info");
+    told.start.start.simd = deed.start.start.simd;
     let level = told.run().answer()["simd"].as_u64().unwrap();
     let outcome = deed.run();
     let lanes = match level as u32 {
@@ -47,7 +40,7 @@ fn a_function_really_uses_the_vectors_it_is_told_of(on: Isolation) {
 fn a_lower_level_than_the_host_offers_is_respected(on: Isolation) {
     for level in [simd::SSE2, simd::AVX2] {
         let mut deed = Deed::new(on, "vectors");
-        deed.start.simd = level;
+        deed.start.start.simd = level;
         assert!(assert_vectors(deed) <= u64::from(level));
     }
 }
