@@ -28,24 +28,25 @@ use std::string::String;
 use std::vec;
 use std::vec::Vec;
 
-use fades_abi::batch::{Batch, Draft, SeriesSpec, encoded_length, mark, order};
+use fades_abi::batch::{Draft, SeriesSpec, encoded_length, mark, order};
 use fades_abi::gate::{Event, event};
 use zerocopy::IntoBytes;
 
 use crate::cbor;
 use crate::context::Zone;
 use crate::function::Function;
-use crate::output::Written;
 use crate::params::Params;
 use crate::reduce;
-use crate::serve::{Host, Stop, serve};
+use crate::serve::{Stop, serve};
 use crate::value::{Map, Value};
 
+mod harness;
 mod mapped;
 mod memory;
 mod natively;
 mod record;
 
+use harness::Harness;
 pub use memory::memory_left;
 #[doc(hidden)]
 pub use natively::natively;
@@ -285,12 +286,14 @@ impl Run {
             ..Event::default()
         }));
         reduce::set_level(reduce::detect());
-        memory::start(self.memory);
         record::start();
         let mut host = Harness::new(self.data(steps));
         let mut window = vec![0_u64; self.output.div_ceil(8)];
         let window = &mut window.as_mut_bytes()[..self.output];
-        let served = serve::<F>(&mut host, &self.params(), window);
+        let params = self.params();
+        // What a host has is not the function's memory.
+        memory::start(self.memory);
+        let served = serve::<F>(&mut host, &params, window);
         let log = record::take();
         match served {
             Ok(()) => Ok(host.answer(log)),
@@ -419,86 +422,4 @@ fn words(bytes: &[u8]) -> Vec<u64> {
     let mut words = vec![0_u64; bytes.len().div_ceil(8)];
     words.as_mut_bytes()[..bytes.len()].copy_from_slice(bytes);
     words
-}
-
-/// The host of a function under test.
-struct Harness {
-    coming: VecDeque<(Event, Vec<u64>)>,
-    data: Vec<u64>,
-    window: bool,
-    last: Option<(Value, Vec<Series>)>,
-    windows: Vec<Answer>,
-    checkpoints: Vec<Vec<u8>>,
-}
-
-impl Harness {
-    const fn new(coming: VecDeque<(Event, Vec<u64>)>) -> Self {
-        Self {
-            coming,
-            data: Vec::new(),
-            window: false,
-            last: None,
-            windows: Vec::new(),
-            checkpoints: Vec::new(),
-        }
-    }
-
-    fn answer(self, log: Vec<(crate::log::Level, String)>) -> Answer {
-        let (values, readings) = self.last.unwrap_or((Value::Null, Vec::new()));
-        Answer {
-            values,
-            readings,
-            windows: self.windows,
-            checkpoints: self.checkpoints,
-            log,
-        }
-    }
-}
-
-impl Host for Harness {
-    fn next(&mut self) -> Event {
-        let finish = Event {
-            kind: event::FINISH,
-            ..Event::default()
-        };
-        let (event, data) = self.coming.pop_front().unwrap_or((finish, Vec::new()));
-        self.window = event.kind == event::WINDOW_END;
-        self.data = data;
-        event
-    }
-
-    fn data(&self, event: &Event) -> &[u8] {
-        &self.data.as_bytes()[..event.length as usize]
-    }
-
-    fn answer(&mut self, window: &[u8], written: Written) {
-        let values = cbor::decode(&window[..written.values]).unwrap_or(Value::Null);
-        let readings = &window[written.readings..][..written.readings_length];
-        let readings = Batch::open(readings).map_or_else(|_| Vec::new(), |b| read(&b));
-        if self.window {
-            self.windows.push(Answer {
-                values,
-                readings,
-                windows: Vec::new(),
-                checkpoints: Vec::new(),
-                log: Vec::new(),
-            });
-        } else {
-            self.last = Some((values, readings));
-        }
-    }
-
-    fn state(&mut self, window: &[u8], length: usize) {
-        self.checkpoints.push(window[..length].to_vec());
-    }
-}
-
-fn read(batch: &Batch<'_>) -> Vec<Series> {
-    let series = batch.series().map(|s| Series {
-        rows: (0..s.time.len())
-            .map(|i| (s.time[i], s.value[i], s.mark.is_some_and(|m| m[i] != 0)))
-            .collect(),
-        ..Series::new(s.device, s.kind, s.unit, s.location)
-    });
-    series.collect()
 }

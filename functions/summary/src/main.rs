@@ -18,7 +18,7 @@
 #![cfg_attr(not(test), no_std, no_main)]
 
 use fades_sdk::prelude::*;
-use fades_sdk::reduce::{self, Moments};
+use fades_sdk::reduce::Moments;
 
 mod exact;
 mod group;
@@ -26,6 +26,7 @@ mod index;
 #[cfg(all(test, feature = "measure"))]
 mod natively;
 mod quantiles;
+mod ranks;
 mod sketch;
 
 use group::{By, Group, Name};
@@ -76,8 +77,9 @@ impl Function for Summary {
     fn batch(&mut self, batch: &Batch<'_>, _: &mut Output) -> Result<(), Abort> {
         for series in batch.series() {
             let group = self.group(batch.dto(), &series);
-            self.take(group, &series);
-            if series.complete && self.one_dto && self.by == By::Device {
+            let last = series.complete && self.one_dto && self.by == By::Device;
+            self.take(group, &series, last);
+            if last {
                 self.groups[group].close(&self.wanted);
             }
         }
@@ -118,7 +120,8 @@ impl Summary {
         })
     }
 
-    fn take(&mut self, group: usize, series: &SeriesRows<'_>) {
+    /// Takes the rows of a series; `last` says that its group will have no more.
+    fn take(&mut self, group: usize, series: &SeriesRows<'_>, last: bool) {
         let marks = series.mark.unwrap_or_default();
         let marked = marks.iter().filter(|&&m| m & mark::OUTSIDE != 0).count();
         self.groups[group].marked += marked as u64;
@@ -133,13 +136,15 @@ impl Summary {
                 left.extend(valid.map(|(v, _)| v));
                 self.add(group, &left);
             }
+        } else if last && self.groups[group].moments.count == 0 {
+            self.groups[group].close_over(series.value, &self.wanted);
         } else {
             self.add(group, series.value);
         }
     }
 
     fn add(&mut self, group: usize, values: &[f64]) {
-        self.groups[group].moments.merge(&reduce::moments(values));
+        self.groups[group].describe(values);
         // In pieces, so that memory is looked at often enough.
         for piece in values.chunks(exact::BLOCK) {
             if !self.sketching && fades_sdk::memory::left() < self.reserve + size_of_val(piece) {

@@ -2,6 +2,8 @@
 
 use fades_sdk::prelude::*;
 
+use crate::{Moments, ranks};
+
 /// A quantile: an exact multiple of a thousandth of a per cent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Quantile {
@@ -52,11 +54,33 @@ impl Quantile {
         self.position(count) as u64
     }
 
-    /// The quantile of `count` > 0 values; `pair` gives the value of a rank and
-    /// the one after it.
-    pub(crate) fn of(self, count: u64, pair: impl Fn(u64) -> (f64, f64)) -> f64 {
+    /// The ranks on both sides of the quantile of `count` > 0 values; the same
+    /// where there is no higher one.
+    fn ranks(self, count: u64) -> [u64; 2] {
         let rank = self.rank(count);
-        let (low, high) = pair(rank);
-        low + (high - low) * (self.position(count) - rank as f64)
+        [rank, (rank + 1).min(count - 1)]
     }
+}
+
+/// The quantiles of the values of `parts`, of which `moments` has count and
+/// extremes; of no values there are none.
+pub(crate) fn exact(wanted: &[Quantile], parts: &[&[f64]], moments: &Moments) -> Vec<f64> {
+    let Moments {
+        count, min, max, ..
+    } = *moments;
+    if count == 0 {
+        return Vec::new();
+    }
+    let mut ranks = Vec::new();
+    for rank in wanted.iter().flat_map(|q| q.ranks(count)) {
+        // As code, far smaller than a sort.
+        ranks.insert(ranks.partition_point(|&r| r < rank), rank);
+    }
+    let values = ranks::at(&ranks, parts, min, max);
+    let at = |rank| values[ranks.partition_point(|&r| r < rank)];
+    let each = wanted.iter().map(|q| {
+        let [low, high] = q.ranks(count);
+        at(low) + (at(high) - at(low)) * (q.position(count) - low as f64)
+    });
+    each.collect()
 }

@@ -12,6 +12,14 @@ fn answer(run: Run) -> Answer {
     run.answer::<Summary>().unwrap()
 }
 
+/// The values of a device whose series comes in two batches, so that the values
+/// of the first have to be kept.
+fn in_two_batches(run: Run, device: &str, values: &[f64]) -> Run {
+    let (first, last) = values.split_at(values.len() / 2);
+    run.batch(&[series(device, "x", first)])
+        .batch(&[series(device, "x", last)])
+}
+
 #[test]
 fn one_series_is_described_as_by_hand() {
     // 2 4 4 4 5 5 7 9: mean 5, squares of deviations 9+1+1+1+0+0+4+16 = 32,
@@ -140,7 +148,7 @@ fn without_data_there_are_no_groups() {
 #[test]
 fn short_memory_leads_to_a_sketch_within_its_stated_error() {
     let values: Vec<f64> = (1..=200_000).map(|i| f64::from(i) / 10.0).collect();
-    let run = Run::new().batch(&[series("d", "x", &values)]);
+    let run = in_two_batches(Run::new(), "d", &values);
     let run = run.batch(&[series("e", "x", &[5.0])]);
     let exact = answer(run.clone());
     assert_eq!(exact.values["quantiles"], "exact");
@@ -160,10 +168,32 @@ fn short_memory_leads_to_a_sketch_within_its_stated_error() {
 }
 
 #[test]
+fn a_series_that_comes_whole_needs_no_memory_for_its_values() {
+    let values: Vec<f64> = (0..200_000).map(f64::from).rev().collect();
+    let run = Run::new().batch(&[series("a", "x", &values), series("b", "x", &values)]);
+    let answer = answer(run.memory(256 * 1024));
+    assert_eq!(answer.values["quantiles"], "exact");
+    assert_eq!(answer.values["groups"][1]["p50"], 99_999.5);
+}
+
+#[test]
+fn values_are_the_same_whether_they_are_kept_or_not() {
+    let values: Vec<f64> = (0..9999)
+        .map(|i| f64::from(i * 7919 % 10_007) / 7.0)
+        .collect();
+    let whole = answer(Run::new().batch(&[series("d", "x", &values)]));
+    let kept = answer(in_two_batches(Run::new(), "d", &values));
+    let (w, k) = (&whole.values["groups"][0], &kept.values["groups"][0]);
+    for name in ["count", "min", "max", "p50", "p95", "p99"] {
+        assert_eq!(w[name], k[name], "{name}");
+    }
+}
+
+#[test]
 fn a_series_that_was_complete_before_memory_grew_short_stays_exact() {
     let long: Vec<f64> = (0..200_000).map(f64::from).collect();
     let run = Run::new().batch(&[series("a", "x", &[1.0, 2.0, 3.0])]);
-    let run = run.batch(&[series("b", "x", &long)]).memory(1024 * 1024);
+    let run = in_two_batches(run, "b", &long).memory(1024 * 1024);
     let answer = answer(run);
     let groups = &answer.values["groups"];
     assert_eq!(

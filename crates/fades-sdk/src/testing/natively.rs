@@ -153,9 +153,10 @@ impl Wanted {
             self.run.dtos.clone_from(&player.dtos);
             bytes = player.bytes();
             reduce::set_level(self.simd);
-            memory::start(self.memory);
             let mut window = vec![0_u8; OUTPUT];
-            player.play::<F>(&self.run.params(), &mut window)?;
+            let params = self.run.params();
+            memory::start(self.memory);
+            player.play::<F>(&params, &mut window)?;
             seconds.push(format!("{:.6}", player.spent.as_secs_f64()));
             answer = player.answer;
         }
