@@ -4,9 +4,9 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{Read, Seek, Write};
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -17,12 +17,17 @@ use fades_task::cbor;
 use fades_task::coverage::Coverage;
 use fades_task::exit::Exit;
 use fades_task::limits::{Isolation, Limits};
-use fades_task::message::{BrokerReport, BrokerRequest, Ended, Feed, Refused, Start, TenderReport};
+use fades_task::message::{
+    BrokerReport, BrokerRequest, Ended, Feed, Refused, Start, TemplateRequest, TenderReport,
+    TenderRequest,
+};
 use fades_task::mtw::Dto;
 use fades_task::quantity::Size;
 use fades_task::resource::Preview;
 use fades_task::result::{Breakdown, RetrievalFailure};
-use fades_wire::Channel;
+use fades_task::shell::Needs;
+use fades_wire::{Channel, Frame};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use serde_json::{Value, json};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
@@ -40,7 +45,7 @@ fn act() -> Outcome<()> {
     let mut arguments = std::env::args();
     let program = PathBuf::from(arguments.next().unwrap_or_default());
     match program.file_name().and_then(|n| n.to_str()) {
-        Some("tender") => tender(),
+        Some("tender") => Tender::new(&program)?.tend(),
         Some("broker") => broker(),
         Some("node") => {
             let folder = arguments.next().ok_or("node FOLDER")?;
@@ -77,7 +82,7 @@ fn config(folder: &Path) -> Outcome<NodeConfig> {
             base: folder.to_owned(),
         },
         parallel: settings["parallel"].as_u64().unwrap_or(2) as usize,
-        memory: Size(64 << 20),
+        memory: Size(settings["memory"].as_u64().unwrap_or(64 << 20)),
         caps: Limits {
             memory: Size(32 << 20),
             ..Limits::MAX
@@ -85,7 +90,7 @@ fn config(folder: &Path) -> Outcome<NodeConfig> {
         isolation: vec![
             IsolationInfo {
                 isolation: Isolation::Microvm,
-                works: false,
+                works: settings["microvm"] == true,
                 detail: "there is no /dev/kvm".to_owned(),
             },
             IsolationInfo {
@@ -100,12 +105,6 @@ fn config(folder: &Path) -> Outcome<NodeConfig> {
 }
 
 /// A descriptor that this process inherited.
-fn inherited(number: i32) -> Outcome<File> {
-    // Opening it by name gives another handle on the same file; a socket has
-    // none, so `descriptor` is for those.
-    Ok(File::open(format!("/proc/self/fd/{number}"))?)
-}
-
 fn descriptor(number: i32) -> Outcome<Channel> {
     let pid = rustix::process::pidfd_open(
         rustix::process::getpid(),
@@ -116,85 +115,247 @@ fn descriptor(number: i32) -> Outcome<Channel> {
     Ok(copy.into())
 }
 
-fn tender() -> Outcome<()> {
-    let control = descriptor(fades_task::message::TENDER_CONTROL_FD)?;
-    let data = descriptor(fades_task::message::TENDER_DATA_FD)?;
-    let mut image = Vec::new();
-    inherited(fades_task::message::TENDER_IMAGE_FD)?.read_to_end(&mut image)?;
-    let Some(frame) = control.receive::<Start>(None)? else {
-        return Ok(());
-    };
-    let start = frame.message;
-    let params = cbor::decode(&frame.blob)?;
-    let act = params["act"].as_str().unwrap_or("answer");
-    let say = |report: &TenderReport, blob: &[u8]| control.send(report, blob, &[]);
-    if act == "refuse" {
-        let reason = "this image has no note".to_owned();
-        let refused = TenderReport::Refused(Refused::Image { reason });
-        return Ok(say(&refused, &[])?);
+/// A tender, and how the file `tender.json` beside it wants it to behave:
+/// `microvms` is how many shells with that isolation can be made, `shells` how
+/// many at all, `template-bytes` the length of templates; `unsealed` leaves
+/// them open, `deaf` is the number of the shell that dies of its first run
+/// without reading it.
+struct Tender {
+    control: Channel,
+    folder: PathBuf,
+    settings: Value,
+}
+
+impl Tender {
+    fn new(program: &Path) -> Outcome<Self> {
+        let folder = program.parent().ok_or("no folder")?.to_owned();
+        let settings = match std::fs::read_to_string(folder.join("tender.json")) {
+            Ok(text) => serde_json::from_str(&text)?,
+            Err(_) => Value::Null,
+        };
+        Ok(Self {
+            control: descriptor(fades_task::message::TENDER_CONTROL_FD)?,
+            folder,
+            settings,
+        })
     }
-    let isolation = match act {
-        "swap" => Isolation::Microvm,
-        _ => start.isolation,
-    };
-    let ready = TenderReport::Ready {
-        isolation,
-        simd: start.simd,
-        boot_us: 1,
-    };
-    say(&ready, &[])?;
-    for line in 0..params["lines"].as_u64().unwrap_or(1) {
-        let text = format!("line {line}");
-        say(&TenderReport::Log { level: 3, text }, &[])?;
+
+    fn say(&self, report: &TenderReport) -> Outcome<()> {
+        Ok(self.control.send(report, &[], &[])?)
     }
-    match act {
-        "vanish" => std::process::exit(3),
-        "hang" => {
-            // Until somebody kills it.
-            let _ = control.receive::<Start>(None)?;
+
+    fn tend(&self) -> Outcome<()> {
+        let Some(frame) = self.control.receive::<TenderRequest>(None)? else {
+            return Ok(());
+        };
+        match frame.message {
+            TenderRequest::Template(request) => self.template(&request, frame.descriptors),
+            TenderRequest::Shell {
+                isolation, simd, ..
+            } => self.shell(isolation, simd),
+            TenderRequest::Start(_) => Err("a run before a shell".into()),
+        }
+    }
+
+    /// Its number among all that were counted under `name`, from 0.
+    fn count(&self, name: &str) -> u64 {
+        let taken = |n: &u64| File::create_new(self.folder.join(format!("{name}-{n}"))).is_ok();
+        (0..).find(taken).unwrap_or(0)
+    }
+
+    fn template(&self, request: &TemplateRequest, image: Vec<OwnedFd>) -> Outcome<()> {
+        self.count("template");
+        let mut bytes = Vec::new();
+        File::from(image.into_iter().next().ok_or("no image")?).read_to_end(&mut bytes)?;
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let mut file = File::from(memfd_create("template", flags)?);
+        file.write_all(&bytes)?;
+        if let Some(length) = self.settings["template-bytes"].as_u64() {
+            file.write_all(&vec![1; length as usize])?;
+            file.set_len(length)?;
+        }
+        if self.settings["unsealed"].is_null() {
+            let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+            fcntl_add_seals(&file, seals)?;
+        }
+        let needs = Needs {
+            bulk: false,
+            heap: request.limits.memory,
+        };
+        let report = TenderReport::Template { needs };
+        Ok(self.control.send(&report, &[], &[file.as_fd()])?)
+    }
+
+    fn shell(&self, isolation: Isolation, simd: u32) -> Outcome<()> {
+        let number = self.count("shell");
+        if self.settings["shells"]
+            .as_u64()
+            .is_some_and(|n| number >= n)
+        {
+            return Err("no more shells".into());
+        }
+        let limit = self.settings["microvms"].as_u64();
+        if isolation == Isolation::Microvm && limit.is_some_and(|n| self.count("microvm") >= n) {
+            let reason = "/dev/kvm is gone".to_owned();
+            return self.say(&TenderReport::Refused(Refused::Isolation { reason }));
+        }
+        self.say(&TenderReport::Shell { simd, made_us: 1 })?;
+        if self.settings["deaf"].as_u64() == Some(number) {
+            let mut fds = [rustix::event::PollFd::new(
+                &self.control,
+                rustix::event::PollFlags::IN,
+            )];
+            rustix::event::poll(&mut fds, None)?;
             return Ok(());
         }
-        _ => {}
+        while let Some(frame) = self.control.receive::<TenderRequest>(None)? {
+            if !self.run(isolation, frame)? {
+                break;
+            }
+            self.say(&TenderReport::Clean { reset_us: 1 })?;
+        }
+        Ok(())
     }
-    let mut exit = match act {
-        "panic" => Exit::Panicked {
-            message: "at lib.rs:3".to_owned(),
-        },
-        _ => Exit::Done,
-    };
-    while exit == Exit::Done {
-        match data.receive::<Feed>(None)?.map(|f| f.message) {
-            Some(Feed::Finish) => break,
-            Some(_) => {}
-            None => {
-                let reason = "the broker went away".to_owned();
-                exit = Exit::Killed { reason };
+
+    /// Whether it is clean again.
+    fn run(&self, isolation: Isolation, frame: Frame<TenderRequest>) -> Outcome<bool> {
+        let TenderRequest::Start(start) = frame.message else {
+            return Err("something else than a run".into());
+        };
+        let params = cbor::decode(&frame.blob)?;
+        let mut descriptors = frame.descriptors.into_iter();
+        let (Some(data), Some(template)) = (descriptors.next(), descriptors.next()) else {
+            return Err("too few descriptors".into());
+        };
+        let run = Run {
+            control: &self.control,
+            data: data.into(),
+            template: template.into(),
+            isolation,
+            act: params["act"].as_str().unwrap_or("answer"),
+            lines: params["lines"].as_u64().unwrap_or(1),
+        };
+        let done = run.run(&start)?;
+        match run.act {
+            // The reset failed.
+            "soil" => return Ok(false),
+            // The reset does not end.
+            "dawdle" => {
+                let _ = self.control.receive::<TenderRequest>(None)?;
+            }
+            "babble" => {
+                self.say(&TenderReport::Clean { reset_us: 1 })?;
+                self.say(&TenderReport::Shell {
+                    simd: 0,
+                    made_us: 1,
+                })?;
+                let _ = self.control.receive::<TenderRequest>(None)?;
+            }
+            _ => {}
+        }
+        Ok(done && isolation == Isolation::Microvm)
+    }
+}
+
+struct Run<'a> {
+    control: &'a Channel,
+    data: Channel,
+    template: File,
+    isolation: Isolation,
+    act: &'a str,
+    lines: u64,
+}
+
+impl Run<'_> {
+    fn say(&self, report: &TenderReport, blob: &[u8]) -> Outcome<()> {
+        Ok(self.control.send(report, blob, &[])?)
+    }
+
+    /// Whether the function ended as it should.
+    fn run(&self, start: &Start) -> Outcome<bool> {
+        if self.act == "refuse" {
+            let reason = "this image has no note".to_owned();
+            let refused = TenderReport::Refused(Refused::Image { reason });
+            self.say(&refused, &[])?;
+            return Ok(false);
+        }
+        let isolation = match (self.act, self.isolation) {
+            ("swap", Isolation::Process) => Isolation::Microvm,
+            ("swap", Isolation::Microvm) => Isolation::Process,
+            _ => self.isolation,
+        };
+        let ready = TenderReport::Ready {
+            isolation,
+            simd: start.simd,
+            boot_us: 1,
+        };
+        self.say(&ready, &[])?;
+        for line in 0..self.lines {
+            let text = format!("line {line}");
+            self.say(&TenderReport::Log { level: 3, text }, &[])?;
+        }
+        match self.act {
+            "vanish" => std::process::exit(3),
+            "hang" => {
+                // Until somebody kills it.
+                let _ = self.control.receive::<TenderRequest>(None)?;
+                std::process::exit(0);
+            }
+            _ => {}
+        }
+        let exit = match self.act {
+            "panic" => Exit::Panicked {
+                message: "at lib.rs:3".to_owned(),
+            },
+            _ => self.until_the_data_ends()?,
+        };
+        let done = exit == Exit::Done;
+        self.end(start, exit, isolation)?;
+        Ok(done)
+    }
+
+    fn until_the_data_ends(&self) -> Outcome<Exit> {
+        loop {
+            match self.data.receive::<Feed>(None)?.map(|f| f.message) {
+                Some(Feed::Finish) => return Ok(Exit::Done),
+                Some(_) => {}
+                None => {
+                    let reason = "the broker went away".to_owned();
+                    return Ok(Exit::Killed { reason });
+                }
             }
         }
     }
-    let answer = cbor::encode(&json!({ "image": image.len(), "zone": start.zone }));
-    let readings = match act {
-        "readings" => b"rows".to_vec(),
-        _ => Vec::new(),
-    };
-    let blob = match exit {
-        Exit::Done => [answer.clone(), readings.clone()].concat(),
-        _ => Vec::new(),
-    };
-    let done = exit == Exit::Done;
-    let ended = Ended {
-        exit,
-        isolation,
-        answer_bytes: if done { answer.len() as u64 } else { 0 },
-        readings_bytes: if done { readings.len() as u64 } else { 0 },
-        breakdown: Breakdown::default(),
-        high_water: Size(4096),
-        cpu_us: 1,
-        batches: 0,
-        input_bytes: 0,
-        log_cut: 0,
-    };
-    Ok(say(&TenderReport::Ended(Box::new(ended)), &blob)?)
+
+    fn end(&self, start: &Start, exit: Exit, isolation: Isolation) -> Outcome<()> {
+        let mut image = Vec::new();
+        let mut template = &self.template;
+        template.rewind()?;
+        template.read_to_end(&mut image)?;
+        let (mut answer, mut readings) = (Vec::new(), Vec::new());
+        if exit == Exit::Done {
+            answer = cbor::encode(&json!({
+                "image": image.len(), "zone": start.zone, "pid": std::process::id(),
+            }));
+            if self.act == "readings" {
+                readings = b"rows".to_vec();
+            }
+        }
+        let ended = Ended {
+            exit,
+            isolation,
+            answer_bytes: answer.len() as u64,
+            readings_bytes: readings.len() as u64,
+            breakdown: Breakdown::default(),
+            high_water: Size(4096),
+            cpu_us: 1,
+            batches: 0,
+            input_bytes: 0,
+            log_cut: 0,
+        };
+        let blob = [answer, readings].concat();
+        self.say(&TenderReport::Ended(Box::new(ended)), &blob)
+    }
 }
 
 fn broker() -> Outcome<()> {
@@ -216,7 +377,7 @@ fn broker() -> Outcome<()> {
                     advice: None,
                 })?;
             }
-            BrokerRequest::Retrieve { run, dtos } => {
+            BrokerRequest::Retrieve { run, dtos, .. } => {
                 let data = frame
                     .descriptors
                     .into_iter()

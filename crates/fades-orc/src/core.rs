@@ -17,7 +17,7 @@
 //!                           a part of the node died: again, at most ATTEMPTS_MAX times
 //! ```
 //! A *run* is one attempt. It keeps its slot and its memory until its tender
-//! is gone, also after its task has ended.
+//! is clean again or gone, also after its task has ended.
 
 mod broker;
 mod effect;
@@ -90,7 +90,7 @@ impl Core {
         }
     }
 
-    /// Runs whose tender is not gone yet.
+    /// Runs whose tender is neither clean again nor gone.
     #[must_use]
     pub fn running(&self) -> usize {
         self.runs.len()
@@ -178,6 +178,7 @@ impl Core {
                 self.with_run(now, run, effects, |run| run.gone(reason));
                 self.runs.retain(|_, run| !(run.gone && run.over));
             }
+            TenderEvent::Given => self.with_run(now, run, effects, |run| run.given()),
             TenderEvent::Ready { isolation } => {
                 self.with_run(now, run, effects, |run| run.ready(now.tick, isolation))
             }
@@ -332,16 +333,6 @@ impl Core {
             attempts: waiting.task.attempts,
             at: now.time,
         };
-        let overdue = Duration(
-            waiting
-                .task
-                .mtw
-                .function
-                .limits
-                .time
-                .0
-                .saturating_add(START_GRACE.0),
-        );
         effects.extend([
             Effect::Persist {
                 id: id.clone(),
@@ -349,10 +340,6 @@ impl Core {
             },
             Effect::StartTender { run, id, isolation },
             Effect::Retrieve { run },
-            Effect::SetTimer {
-                at: now.tick.after(overdue),
-                timer: Timer::Start(run),
-            },
         ]);
         self.runs.insert(run, Run::new(run, waiting, now));
     }

@@ -2,11 +2,12 @@
 //!
 //! One thread owns the core, the timers, the processes and the order of
 //! effects; everything that happens reaches it as an [`Input`] on one queue.
-//! A thread for each process reads what that process says. When the store
+//! Other threads hear what processes say. When the store
 //! cannot be written, the driver stops at that effect and tries again: what
 //! builds on a state never happens before it is stored.
 
 mod broker;
+mod pool;
 mod tender;
 
 use std::collections::{BTreeMap, HashMap};
@@ -22,10 +23,9 @@ use tokio::sync::oneshot;
 use tracing::{debug, error, info, warn};
 
 use self::broker::BrokerProcess;
-use self::tender::TenderProcess;
-use crate::api::types::LogLine;
+use self::pool::{Heard, News, Pool};
 use crate::config::NodeConfig;
-use crate::core::{Core, Effect, Event, Now, RunId, Task, TenderEvent, Tick, Timer};
+use crate::core::{Core, Effect, Event, Now, RunId, Task, Tick, Timer};
 use crate::shared::Shared;
 use crate::store::{Store, StoreError};
 
@@ -43,10 +43,10 @@ const END_WITHIN: Duration = Duration::from_secs(5);
 pub(crate) enum Input {
     /// For the core.
     Event(Event),
-    /// A function logged.
-    Log { run: RunId, line: LogLine },
-    /// A tender's channel has ended; the last input of its run.
-    TenderLeft { run: RunId, said: String },
+    /// For the pool of tenders.
+    Pool(News),
+    /// There is a data channel for this run now.
+    Retrieve(RunId),
     /// The broker said something.
     Broker(BrokerReport),
     /// The broker's channel has ended; the last input of that broker.
@@ -88,7 +88,7 @@ pub(crate) struct Driver {
     timers: BTreeMap<(Tick, u64), Timer>,
     next_timer: u64,
     open: HashMap<Name, Open>,
-    tenders: HashMap<RunId, TenderProcess>,
+    pool: Pool,
     broker: Option<BrokerProcess>,
     asks: HashMap<u64, Reply>,
     next_ask: u64,
@@ -112,13 +112,14 @@ impl Driver {
         shared: Arc<Shared>,
         (sender, inputs): (Sender<Input>, Receiver<Input>),
         first: Sender<Result<(), String>>,
-    ) -> Self {
+    ) -> std::io::Result<Self> {
         let capacity = crate::core::Capacity {
             parallel: config.parallel,
             memory: config.memory,
         };
-        Self {
+        Ok(Self {
             core: Core::new(capacity),
+            pool: Pool::start(&config, &store, &shared, &sender)?,
             config,
             store,
             shared,
@@ -128,19 +129,19 @@ impl Driver {
             timers: BTreeMap::new(),
             next_timer: 0,
             open: HashMap::new(),
-            tenders: HashMap::new(),
             broker: None,
             asks: HashMap::new(),
             next_ask: 0,
             first: Some(first),
             ending: false,
-        }
+        })
     }
 
     /// Takes up the tasks that an earlier life of the node left, then works
     /// until it is told to end.
     pub(crate) fn run(mut self, unfinished: Vec<Task>) {
         self.step(Event::Start);
+        self.pool.open();
         if !unfinished.is_empty() {
             info!(tasks = unfinished.len(), "taking up unfinished tasks");
         }
@@ -154,26 +155,34 @@ impl Driver {
     }
 
     fn now(&self) -> Now {
-        let elapsed = self.started.elapsed().as_nanos();
         Now {
             time: wall_time(),
-            tick: Tick(i64::try_from(elapsed).unwrap_or(i64::MAX)),
+            tick: self.tick(Instant::now()),
         }
+    }
+
+    fn tick(&self, at: Instant) -> Tick {
+        let elapsed = at.saturating_duration_since(self.started).as_nanos();
+        Tick(i64::try_from(elapsed).unwrap_or(i64::MAX))
     }
 
     /// Waits for the next input or timer, and deals with it.
     fn turn(&mut self) {
-        let due = self.timers.first_key_value().map(|(key, _)| *key);
-        let Some(due) = due else {
+        let timer = self.timers.first_key_value().map(|(key, _)| key.0);
+        let pool = self.pool.next_due().map(|at| self.tick(at));
+        let Some(due) = timer.into_iter().chain(pool).min() else {
             match self.inputs.recv() {
                 Ok(input) => self.take(input),
                 Err(_) => self.ending = true,
             }
             return;
         };
-        let left = due.0.micros_since(self.now().tick);
+        let left = due.micros_since(self.now().tick);
         if left == 0 {
-            if let Some(timer) = self.timers.remove(&due) {
+            if pool == Some(due) {
+                let heard = self.pool.due();
+                self.heard(heard);
+            } else if let Some((_, timer)) = self.timers.pop_first() {
                 self.step(Event::Timer(timer));
             }
             return;
@@ -188,14 +197,26 @@ impl Driver {
     fn take(&mut self, input: Input) {
         match input {
             Input::Event(event) => self.step(event),
-            Input::Log { run, line } => self.log(run, line),
-            Input::TenderLeft { run, said } => self.tender_left(run, said),
+            Input::Pool(news) => {
+                let heard = self.pool.take(news);
+                self.heard(heard);
+            }
+            Input::Retrieve(run) => self.retrieve(run),
             Input::Broker(report) => self.broker_report(report),
             Input::BrokerLeft { said } => self.broker_left(said),
             Input::Ask { ask, reply } => self.ask(ask, reply),
             Input::Shutdown => {
                 self.ending = true;
                 self.step(Event::Shutdown);
+            }
+        }
+    }
+
+    fn heard(&mut self, heard: Vec<Heard>) {
+        for heard in heard {
+            match heard {
+                Heard::Tender { run, event } => self.step(Event::Tender { run, event }),
+                Heard::Retrieve(run) => self.retrieve(run),
             }
         }
     }
@@ -231,11 +252,7 @@ impl Driver {
                 self.shared.has_committed();
             }
             Effect::StartTender { run, id, isolation } => self.start_tender(run, &id, isolation),
-            Effect::KillTender { run } => {
-                if let Some(tender) = self.tenders.get(&run) {
-                    tender.kill();
-                }
-            }
+            Effect::KillTender { run } => self.pool.kill(run),
             Effect::Retrieve { run } => self.retrieve(run),
             Effect::CancelRetrieve { run } => {
                 self.tell_broker(&BrokerRequest::Cancel { run: run.0 })
@@ -287,33 +304,20 @@ impl Driver {
             return;
         };
         self.shared.live().clear_log(id);
-        let plan = tender::Plan {
+        self.pool.begin(&tender::Plan {
             run,
             mtw: &open.mtw,
             accepted: open.accepted,
             isolation,
-        };
-        match TenderProcess::start(&plan, &self.config, &self.store, &self.sender) {
-            Ok(tender) => {
-                let info = tender.info();
-                info!(task = %id, pid = info.pid, %isolation, "started");
-                self.shared.live().tenders.insert(run, info);
-                self.tenders.insert(run, tender);
-            }
-            Err(failure) => {
-                for event in failure.into_events() {
-                    self.send(Input::Event(Event::Tender { run, event }));
-                }
-            }
-        }
+            simd: self.config.simd,
+        });
     }
 
     fn retrieve(&mut self, run: RunId) {
-        let Some(tender) = self.tenders.get_mut(&run) else {
+        let Some((dtos, end)) = self.pool.for_broker(run) else {
             return;
         };
-        let (dtos, end) = tender.for_broker();
-        if let (Some(broker), Some(end)) = (&self.broker, end) {
+        if let Some(broker) = &self.broker {
             broker.retrieve(run.0, dtos, self.config.broker.chunk, &end);
         }
     }
@@ -322,25 +326,6 @@ impl Driver {
         if let Some(broker) = &self.broker {
             broker.tell(request, &[]);
         }
-    }
-
-    fn log(&self, run: RunId, line: LogLine) {
-        if let Some(tender) = self.tenders.get(&run) {
-            let (task, limit) = tender.log_limit();
-            self.shared.live().log(task, line, limit);
-        }
-    }
-
-    fn tender_left(&mut self, run: RunId, said: String) {
-        let Some(tender) = self.tenders.remove(&run) else {
-            return;
-        };
-        self.shared.live().tenders.remove(&run);
-        let reason = tender.end(said);
-        self.step(Event::Tender {
-            run,
-            event: TenderEvent::Gone { reason },
-        });
     }
 
     fn start_broker(&mut self) {
@@ -460,10 +445,11 @@ impl Driver {
     /// Waits, for a bounded time, until all processes are gone.
     fn leave(mut self) {
         let deadline = Instant::now() + END_WITHIN;
-        while !self.tenders.is_empty() || self.broker.is_some() {
+        self.pool.close();
+        while !self.pool.is_empty() || self.broker.is_some() {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.inputs.recv_timeout(left) {
-                Ok(Input::TenderLeft { run, said }) => self.tender_left(run, said),
+                Ok(Input::Pool(news)) => drop(self.pool.take(news)),
                 Ok(Input::BrokerLeft { said }) => self.broker_left(said),
                 Ok(_) => {}
                 // Dropping the children kills whatever is left.

@@ -108,7 +108,7 @@ impl Node {
             Arc::clone(&shared),
             (inputs.clone(), receiver),
             first,
-        );
+        )?;
         let farewell = Farewell(Arc::clone(&shared));
         let driver = std::thread::Builder::new()
             .name("driver".to_owned())

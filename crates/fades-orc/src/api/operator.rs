@@ -106,6 +106,7 @@ fn describe(api: &Api) -> Result<NodeInfo, Problem> {
         caps: config.caps,
         broker: live.broker.clone(),
         tenders: live.tenders.values().cloned().collect(),
+        shells: live.shells.clone(),
         tasks,
         functions,
         development_keys: development.map(|k| k.name.clone()).collect(),

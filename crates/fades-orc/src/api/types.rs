@@ -220,8 +220,10 @@ pub struct NodeInfo {
     pub caps: Limits,
     /// The broker.
     pub broker: BrokerInfo,
-    /// The tenders that run.
+    /// The tenders that work on a task.
     pub tenders: Vec<TenderInfo>,
+    /// The tenders that wait for one, and what else is ready for use.
+    pub shells: ShellsInfo,
     /// Tasks by state.
     pub tasks: TaskCounts,
     /// Functions that can be asked for.
@@ -264,7 +266,30 @@ pub struct BrokerInfo {
     pub advice: Option<String>,
 }
 
-/// A tender that runs.
+/// Tenders made ahead of need, and the templates of functions.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ShellsInfo {
+    /// Wait for a task.
+    pub idle: usize,
+    /// Work on one.
+    pub busy: usize,
+    /// Are being made.
+    pub making: usize,
+    /// Are ending.
+    pub leaving: usize,
+    /// Runs that wait for a tender or a template.
+    pub waiting: usize,
+    /// Templates at hand.
+    pub templates: usize,
+    /// Memory that they take.
+    pub template_bytes: Size,
+    /// What the system is short of at the moment, when tenders cannot be made
+    /// for want of it.
+    pub shortage: Option<String>,
+}
+
+/// A tender that works on a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct TenderInfo {

@@ -20,7 +20,7 @@ pub enum Effect {
     },
     /// Store the one final state, and what belongs to it.
     Commit(Box<Commit>),
-    /// Start a tender; its end comes as [`TenderEvent::Gone`](super::TenderEvent::Gone) in any case.
+    /// Have a tender work on a run; its end comes as [`TenderEvent::Gone`](super::TenderEvent::Gone) in any case.
     StartTender {
         /// The run.
         run: RunId,

@@ -115,6 +115,9 @@ pub enum Event {
 /// What a tender has to say.
 #[derive(Debug)]
 pub enum TenderEvent {
+    /// It was told what to run. Until then, the run waits for a tender, and no
+    /// time that a tender has for anything runs out.
+    Given,
     /// The function asked for its first event.
     Ready {
         /// Isolation in use.
@@ -129,9 +132,10 @@ pub enum TenderEvent {
     },
     /// The image could not be run at all.
     Refused(Refused),
-    /// The process is gone (or never was); always the last event of a run.
+    /// The tender has nothing to do with the run any more: it is clean again,
+    /// is gone, or never was; always the last event of a run.
     Gone {
-        /// How it ended.
+        /// How it ended, when it did.
         reason: String,
     },
 }

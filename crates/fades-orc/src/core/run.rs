@@ -11,8 +11,8 @@ use fades_task::result::{Failure, RetrievalFailure};
 
 use super::outcome::Answer;
 use super::{
-    Change, Effect, LEAVE_GRACE, Now, RETRIEVE_GRACE, RunId, STUCK_GRACE, Task, Tick, Timer,
-    Waiting,
+    Change, Effect, LEAVE_GRACE, Now, RETRIEVE_GRACE, RunId, START_GRACE, STUCK_GRACE, Task, Tick,
+    Timer, Waiting,
 };
 
 #[derive(Debug)]
@@ -52,6 +52,7 @@ pub(super) enum Settled {
 /// Something to do while a run goes on.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum More {
+    StartTimer,
     StuckTimer,
     CancelRetrieve,
     RetrievalTimer,
@@ -60,15 +61,17 @@ pub(super) enum More {
 impl More {
     pub(super) fn at(self, now: Tick, run: &Run) -> Effect {
         let id = run.id;
+        let limit = run.task.mtw.function.limits.time;
+        let within = |grace: Duration| now.after(Duration(limit.0.saturating_add(grace.0)));
         match self {
-            Self::StuckTimer => {
-                let limit = run.task.mtw.function.limits.time;
-                let overdue = Duration(limit.0.saturating_add(STUCK_GRACE.0));
-                Effect::SetTimer {
-                    at: now.after(overdue),
-                    timer: Timer::Stuck(id),
-                }
-            }
+            Self::StartTimer => Effect::SetTimer {
+                at: within(START_GRACE),
+                timer: Timer::Start(id),
+            },
+            Self::StuckTimer => Effect::SetTimer {
+                at: within(STUCK_GRACE),
+                timer: Timer::Stuck(id),
+            },
             Self::CancelRetrieve => Effect::CancelRetrieve { run: id },
             Self::RetrievalTimer => Effect::SetTimer {
                 at: now.after(RETRIEVE_GRACE),
@@ -113,6 +116,10 @@ impl Run {
             over: false,
             gone: false,
         }
+    }
+
+    pub(super) fn given(&mut self) -> Settled {
+        Settled::Not(vec![More::StartTimer])
     }
 
     pub(super) fn ready(&mut self, now: Tick, isolation: Isolation) -> Settled {

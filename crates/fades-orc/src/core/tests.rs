@@ -516,9 +516,10 @@ fn a_task_that_is_not_done_in_time_fails_wherever_it_is() {
 #[test]
 fn a_tender_that_hangs_is_killed() {
     let mut story = Story::up(1);
-    let effects = story.accept("a");
-    let run = started(&effects);
-    let limit = 60 * SECOND + START_GRACE.0;
+    let run = started(&story.accept("a"));
+    story.pass(Duration::from_secs(5));
+    let effects = story.tender(run, TenderEvent::Given);
+    let limit = 65 * SECOND + START_GRACE.0;
     assert!(effects.contains(&Effect::SetTimer {
         at: Tick(limit as i64),
         timer: Timer::Start(run)
@@ -533,7 +534,7 @@ fn a_tender_that_hangs_is_killed() {
     assert_eq!(
         effects,
         [Effect::SetTimer {
-            at: Tick((60 * SECOND + STUCK_GRACE.0) as i64),
+            at: Tick((65 * SECOND + STUCK_GRACE.0) as i64),
             timer: Timer::Stuck(run)
         }]
     );
