@@ -473,7 +473,7 @@ const _: () = {
         i += 1;
     }
     assert!(GUARD_MIN <= 1 << 20);
-    assert!(COMMON.heap() % LARGE_PAGE == 0 && BULK.heap() % LARGE_PAGE == 0);
+    assert!(COMMON.heap().is_multiple_of(LARGE_PAGE) && BULK.heap().is_multiple_of(LARGE_PAGE));
     assert!(Class::WINDOW_MAX.0 == INPUT_MAX);
 };
 

@@ -196,6 +196,7 @@ impl<'a> Shell<'a> {
                 // its function.
                 (Machine::Microvm(_), false) | (Machine::Process(_), _) => return Ok(Ok(())),
             }
+            drop(template);
             let reset_us = before.elapsed().as_micros() as u64;
             self.control
                 .send(&TenderReport::Clean { reset_us }, &[], &[])?;

@@ -262,12 +262,15 @@ extern "C" fn look(_: libc::c_int) {
         events: libc::POLLRDHUP,
         revents: 0,
     };
-    // SAFETY: the thread's own; what it interrupted may be about to read it.
-    let errno = unsafe { &mut *libc::__errno_location() };
-    let before = *errno;
+    // SAFETY: has no preconditions.
+    let errno = unsafe { libc::__errno_location() };
+    // What was interrupted may be about to read it.
+    // SAFETY: the thread's own.
+    let before = unsafe { errno.read() };
     // SAFETY: `fd` outlives the call, which may be made in a handler.
     let ready = unsafe { libc::poll(&raw mut fd, 1, 0) };
-    *errno = before;
+    // SAFETY: as above.
+    unsafe { errno.write(before) };
     if ready > 0 {
         // SAFETY: ends the process; may be called in a handler.
         unsafe { libc::_exit(crate::EXIT_ORPHANED) };

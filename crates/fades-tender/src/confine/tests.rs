@@ -51,7 +51,9 @@ const TRY: &str = "FADES_TENDER_TRY";
 /// Starts this program to try `what` in confinement.
 fn tried(what: &str) -> ExitStatus {
     Command::new(std::env::current_exe().unwrap())
+        // In the only thread: another one would make calls of its own.
         .args(["--exact", "confine::tests::tries_what_it_is_told"])
+        .arg("--test-threads=1")
         .env(TRY, what)
         .output()
         .unwrap()
@@ -70,10 +72,21 @@ fn the_process_cannot_be_inspected_or_dump_its_memory() {
 
 #[test]
 fn forbidden_calls_kill_and_allowed_ones_do_not() {
-    for what in ["open", "socket", "fork", "executable memory", "other ioctl"] {
+    for what in [
+        "open",
+        "socket",
+        "fork",
+        "thread",
+        "executable memory",
+        "memory made executable",
+        "other ioctl",
+        "slot of memory",
+    ] {
         assert_eq!(tried(what).signal(), Some(libc::SIGSYS), "{what}");
     }
-    assert_eq!(tried("memory").code(), Some(0));
+    for what in ["memory", "register"] {
+        assert_eq!(tried(what).code(), Some(0), "{what}");
+    }
 }
 
 /// A part of the tests above; nothing by itself.
@@ -102,6 +115,7 @@ fn holds(what: &str) -> bool {
             let core = rustix::process::getrlimit(rustix::process::Resource::Core);
             before.is_ok() && dumpable == 0 && core.maximum == Some(0)
         }
+        "slot of memory" | "register" => filter(MICROVM).is_ok() && call(what),
         _ => filter(PROCESS).is_ok() && call(what),
     }
 }
@@ -128,6 +142,17 @@ fn call(what: &str) -> bool {
         "fork" => unsafe { libc::fork() },
         // SAFETY: asks about a terminal that is none.
         "other ioctl" => unsafe { libc::ioctl(0, libc::TIOCGWINSZ, 0) },
+        // SAFETY: the child, which there is none, would do nothing but end.
+        "thread" => unsafe { libc::syscall(libc::SYS_clone, libc::CLONE_VM, 0, 0, 0, 0) as i32 },
+        "memory made executable" => {
+            // SAFETY: changes nothing: the call is forbidden.
+            unsafe { libc::mprotect(std::ptr::null_mut(), 0, libc::PROT_EXEC) }
+        }
+        // KVM_SET_USER_MEMORY_REGION
+        // SAFETY: the descriptor is none of KVM's.
+        "slot of memory" => unsafe { libc::ioctl(0, 0x4020_ae46, 0) },
+        // SAFETY: as above. It is refused, which is more than being killed.
+        "register" => !unsafe { libc::ioctl(0, super::request::SET_REGS, 0) },
         "executable memory" => page(libc::PROT_READ | libc::PROT_EXEC),
         "memory" => page(libc::PROT_READ | libc::PROT_WRITE),
         _ => -1,

@@ -160,12 +160,12 @@ const _: () = {
     // A table maps from a multiple of its reach on.
     let mut i = 0;
     while i < SMALL.len() {
-        assert!(SMALL[i].start % LARGE_PAGE == 0);
+        assert!(SMALL[i].start.is_multiple_of(LARGE_PAGE));
         i += 1;
     }
     let mut i = 0;
     while i < WIDE.len() {
-        assert!(WIDE[i].start % (1 << 30) == 0);
+        assert!(WIDE[i].start.is_multiple_of(1 << 30));
         i += 1;
     }
 };

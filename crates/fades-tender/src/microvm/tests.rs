@@ -100,3 +100,5 @@ fn a_processor_without_exception_handlers_ends_as_a_triple_fault() {
     };
     assert_eq!(raw.what, "triple fault");
 }
+
+mod reset;

@@ -7,11 +7,13 @@
 mod bounds;
 mod confinement;
 mod contract;
+mod equality;
 mod faults;
 mod images;
 mod limits;
 mod loading;
 mod probing;
+mod shells;
 mod tending;
 mod vectors;
 
