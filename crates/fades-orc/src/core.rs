@@ -28,6 +28,7 @@ mod run;
 use std::collections::BTreeMap;
 
 use fades_task::identity::Name;
+use fades_task::mtw::Mtw;
 use fades_task::quantity::Duration;
 use fades_task::result::Failure;
 
@@ -94,6 +95,46 @@ impl Core {
     #[must_use]
     pub fn running(&self) -> usize {
         self.runs.len()
+    }
+
+    /// Tasks that wait for their turn.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Whether a timer may still come to something.
+    #[must_use]
+    pub fn awaits(&self, timer: &Timer) -> bool {
+        match timer {
+            Timer::Start(run) | Timer::Stuck(run) | Timer::Retrieval(run) | Timer::Leave(run) => {
+                self.runs.contains_key(run)
+            }
+            Timer::TooLate(_)
+            | Timer::Retry
+            | Timer::BrokerRestart
+            | Timer::BrokerReady(_)
+            | Timer::BrokerPing(_) => true,
+        }
+    }
+
+    /// How many of these tasks would be started at once if they were accepted
+    /// now, in this order: the first so many.
+    #[must_use]
+    pub fn starts_at_once<'a>(&self, now: Now, tasks: impl Iterator<Item = &'a Mtw>) -> usize {
+        let others_first = self.queue.values().any(|w| w.not_before <= now.tick);
+        if others_first || self.ending || !self.broker.is_up() {
+            return 0;
+        }
+        let room = self.capacity.parallel.saturating_sub(self.runs.len());
+        let mut memory: u64 = self.runs.values().map(|r| r.task.memory()).sum();
+        tasks
+            .take(room)
+            .take_while(|mtw| {
+                memory = memory.saturating_add(mtw.function.limits.memory.0);
+                memory <= self.capacity.memory.0
+            })
+            .count()
     }
 
     /// What shall be done now that `event` happened.

@@ -2,17 +2,19 @@
 //!
 //! One thread owns the core, the timers, the processes and the order of
 //! effects; everything that happens reaches it as an [`Input`] on one queue.
-//! Other threads hear what processes say. When the store
-//! cannot be written, the driver stops at that effect and tries again: what
-//! builds on a state never happens before it is stored.
+//! Other threads hear what processes say. Inputs are taken turn by turn
+//! ([`turn`]); when the store cannot be written, the driver stops there and
+//! tries again: what builds on a state never happens before it is stored.
 
 mod broker;
 mod pool;
 mod tender;
+mod timers;
+mod turn;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fades_task::identity::Name;
@@ -20,14 +22,17 @@ use fades_task::message::{BrokerReport, BrokerRequest};
 use fades_task::mtw::{Dto, Mtw};
 use fades_task::time::Time;
 use tokio::sync::oneshot;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
 use self::broker::BrokerProcess;
 use self::pool::{Heard, News, Pool};
+use self::timers::Timers;
+use self::turn::{Arrival, Turn};
+pub(crate) use self::turn::{NotTaken, Submission};
 use crate::config::NodeConfig;
 use crate::core::{Core, Effect, Event, Now, RunId, Task, Tick, Timer};
 use crate::shared::Shared;
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 
 /// First pause before a store that failed is tried again.
 const STORE_PAUSE: Duration = Duration::from_millis(200);
@@ -43,6 +48,8 @@ const END_WITHIN: Duration = Duration::from_secs(5);
 pub(crate) enum Input {
     /// For the core.
     Event(Event),
+    /// A task was handed in.
+    Submit(Box<Submission>),
     /// For the pool of tenders.
     Pool(News),
     /// There is a data channel for this run now.
@@ -85,8 +92,10 @@ pub(crate) struct Driver {
     started: Instant,
     inputs: Receiver<Input>,
     sender: Sender<Input>,
-    timers: BTreeMap<(Tick, u64), Timer>,
-    next_timer: u64,
+    /// Arrived before what is still in `inputs`.
+    arrivals: VecDeque<Arrival>,
+    turn: Turn,
+    timers: Timers,
     open: HashMap<Name, Open>,
     pool: Pool,
     broker: Option<BrokerProcess>,
@@ -126,8 +135,9 @@ impl Driver {
             started: Instant::now(),
             inputs,
             sender,
-            timers: BTreeMap::new(),
-            next_timer: 0,
+            arrivals: VecDeque::new(),
+            turn: Turn::default(),
+            timers: Timers::default(),
             open: HashMap::new(),
             broker: None,
             asks: HashMap::new(),
@@ -148,6 +158,7 @@ impl Driver {
         for task in unfinished {
             self.step(Event::Accepted(task));
         }
+        self.settle();
         while !self.ending {
             self.turn();
         }
@@ -166,37 +177,42 @@ impl Driver {
         Tick(i64::try_from(elapsed).unwrap_or(i64::MAX))
     }
 
-    /// Waits for the next input or timer, and deals with it.
-    fn turn(&mut self) {
-        let timer = self.timers.first_key_value().map(|(key, _)| key.0);
+    /// Waits for the next arrival, or until something is due.
+    fn next_arrival(&mut self) -> Option<Arrival> {
+        if let Some(arrival) = self.arrivals.pop_front() {
+            return Some(arrival);
+        }
+        let now = self.now().tick;
         let pool = self.pool.next_due().map(|at| self.tick(at));
-        let Some(due) = timer.into_iter().chain(pool).min() else {
-            match self.inputs.recv() {
-                Ok(input) => self.take(input),
-                Err(_) => self.ending = true,
-            }
-            return;
-        };
-        let left = due.micros_since(self.now().tick);
-        if left == 0 {
-            if pool == Some(due) {
-                let heard = self.pool.due();
-                self.heard(heard);
-            } else if let Some((_, timer)) = self.timers.pop_first() {
-                self.step(Event::Timer(timer));
-            }
-            return;
+        let pool = pool.map(|at| at.micros_since(now));
+        // The driver holds a sender of its own, so the queue has no end.
+        match self.timers.next(now).into_iter().chain(pool).min() {
+            None => self.inputs.recv().ok(),
+            Some(0) => None,
+            Some(left) => self.inputs.recv_timeout(Duration::from_micros(left)).ok(),
         }
-        match self.inputs.recv_timeout(Duration::from_micros(left)) {
-            Ok(input) => self.take(input),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => self.ending = true,
+        .map(Arrival::Input)
+    }
+
+    fn what_is_due(&mut self) {
+        if self.pool.next_due().is_some_and(|at| at <= Instant::now()) {
+            let heard = self.pool.due();
+            self.heard(heard);
         }
+        while let Some(timer) = self.timers.due(self.now().tick) {
+            self.step(Event::Timer(timer));
+        }
+        let (core, open) = (&self.core, &self.open);
+        self.timers.tidy(|timer| match timer {
+            Timer::TooLate(id) => open.contains_key(id),
+            timer => core.awaits(timer),
+        });
     }
 
     fn take(&mut self, input: Input) {
         match input {
             Input::Event(event) => self.step(event),
+            Input::Submit(submission) => self.submitted(*submission),
             Input::Pool(news) => {
                 let heard = self.pool.take(news);
                 self.heard(heard);
@@ -221,7 +237,7 @@ impl Driver {
         }
     }
 
-    fn step(&mut self, event: Event) {
+    fn step_at(&mut self, now: Now, event: Event) -> Vec<Effect> {
         if let Event::Accepted(task) = &event {
             let open = Open {
                 mtw: Arc::clone(&task.mtw),
@@ -229,27 +245,20 @@ impl Driver {
             };
             self.open.insert(task.mtw.task.id.clone(), open);
         }
-        let now = self.now();
         debug!(?event, "event");
-        for effect in self.core.step(now, event) {
-            self.perform(effect);
-        }
+        self.core.step(now, event)
     }
 
+    /// Performs an effect; what it wants stored is stored.
     fn perform(&mut self, effect: Effect) {
         debug!(?effect, "effect");
         match effect {
-            Effect::Persist { id, change } => {
-                self.until_stored(|store| store.persist(&id, &change));
-            }
+            Effect::Persist { .. } => {}
             Effect::Commit(commit) => {
                 let id = &commit.result.id;
-                let mut logs = self.shared.live().take_logs(id);
-                logs.cut = logs.cut.saturating_add(commit.result.log_cut);
-                self.until_stored(|store| store.commit(&commit, &logs));
                 info!(task = %id, state = %commit.result.state, "ended");
                 self.open.remove(id);
-                self.shared.has_committed();
+                self.shared.live().clear_log(id);
             }
             Effect::StartTender { run, id, isolation } => self.start_tender(run, &id, isolation),
             Effect::KillTender { run } => self.pool.kill(run),
@@ -257,10 +266,7 @@ impl Driver {
             Effect::CancelRetrieve { run } => {
                 self.tell_broker(&BrokerRequest::Cancel { run: run.0 })
             }
-            Effect::SetTimer { at, timer } => {
-                self.timers.insert((at, self.next_timer), timer);
-                self.next_timer += 1;
-            }
+            Effect::SetTimer { at, timer } => self.timers.set(at, timer),
             Effect::StartBroker => self.start_broker(),
             Effect::PingBroker => self.tell_broker(&BrokerRequest::Ping { id: 0 }),
             Effect::KillBroker => {
@@ -269,34 +275,6 @@ impl Driver {
                 }
             }
         }
-    }
-
-    /// Tries until the store took it. Nothing else happens meanwhile, for
-    /// nothing else may.
-    fn until_stored(&self, write: impl Fn(&Store) -> Result<(), StoreError>) {
-        let mut pause = STORE_PAUSE;
-        loop {
-            match write(&self.store) {
-                Ok(()) => break,
-                Err(StoreError::NotOpen { id }) => {
-                    // Stored before a crash that came before this answer.
-                    error!(task = %id, "the task has ended already, its first end stands");
-                    break;
-                }
-                Err(e) => {
-                    let reason = crate::api::problem::chain(&e);
-                    warn!(%reason, "the store cannot be written; trying again");
-                    self.shared.live().store_error = Some(reason);
-                }
-            }
-            if self.shared.is_ending() {
-                // It is still queued or running in the store, and runs again.
-                return;
-            }
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(STORE_PAUSE_MAX);
-        }
-        self.shared.live().store_error = None;
     }
 
     fn start_tender(&mut self, run: RunId, id: &Name, isolation: fades_task::limits::Isolation) {

@@ -48,18 +48,12 @@ impl Live {
     pub(crate) fn logs(&self, task: &Name) -> Option<Logs> {
         self.logs.get(task).map(|l| l.logs.clone())
     }
-
-    pub(crate) fn take_logs(&mut self, task: &Name) -> Logs {
-        self.logs.remove(task).unwrap_or_default().logs
-    }
 }
 
 /// Shared by the driver, which writes, and the API, which reads.
 #[derive(Debug)]
 pub(crate) struct Shared {
     live: Mutex<Live>,
-    /// Counts the results that were committed.
-    committed: watch::Sender<u64>,
     /// The node is about to end.
     ending: watch::Sender<bool>,
     /// The driver has ended.
@@ -70,7 +64,6 @@ impl Shared {
     pub(crate) fn new() -> Self {
         Self {
             live: Mutex::default(),
-            committed: watch::Sender::new(0),
             ending: watch::Sender::new(false),
             ended: watch::Sender::new(false),
         }
@@ -78,15 +71,6 @@ impl Shared {
 
     pub(crate) fn live(&self) -> MutexGuard<'_, Live> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Wakes whoever waits for a result.
-    pub(crate) fn has_committed(&self) {
-        self.committed.send_modify(|n| *n = n.wrapping_add(1));
-    }
-
-    pub(crate) fn committed(&self) -> watch::Receiver<u64> {
-        self.committed.subscribe()
     }
 
     pub(crate) fn end(&self) {

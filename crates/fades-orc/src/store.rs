@@ -5,30 +5,34 @@
 //! the database exclusively; a lock file beside it says who does. Images are
 //! files beside the database ([`images`]).
 //!
-//! A task's final state and its result are written in one transaction, which
-//! refuses a second one.
+//! Tasks and their states are written in groups ([`group`]). A task's final
+//! state and its result are written in one transaction, which refuses a second
+//! one.
 
 mod folder;
+pub mod group;
 pub mod images;
+mod recent;
 mod rows;
 mod schema;
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fades_task::identity::{Digest, Name};
 use fades_task::result::{TaskResult, TaskState};
 use fades_task::time::Time;
 use fades_trust::function::VerifiedFunction;
-use fades_trust::task::VerifiedTask;
-use rusqlite::{Connection, OptionalExtension, Transaction};
+use rusqlite::Connection;
 
 use self::images::Images;
+pub use self::recent::Known;
+use self::recent::Recent;
 pub use self::rows::{Filter, StoredTask};
 use crate::api::types::{FunctionInfo, Logs, TaskCounts, TaskDetail, TaskList, TaskSummary};
-use crate::core::{Change, Commit};
 
 const DATABASE: &str = "store.db";
 
@@ -161,6 +165,11 @@ pub struct Store {
     folder: PathBuf,
     path: PathBuf,
     connection: Mutex<Connection>,
+    /// What can be read while the connection is busy. Taken after it, and
+    /// never held for long.
+    recent: Mutex<Recent>,
+    /// What is known of functions, for the same reason.
+    functions: Mutex<HashMap<Digest, FunctionInfo>>,
     images: Images,
     /// Held for the life of the store.
     _lock: File,
@@ -183,10 +192,16 @@ impl Store {
         let images = Images::open(folder)?;
         let connection = schema::open(&path, vfs)?;
         images::sync_folder(folder)?;
+        let sql = |e| schema::sql_error(&path, "reading the store", e);
+        let open = rows::open(&connection).map_err(sql)?;
+        let counts = rows::counts(&connection).map_err(sql)?;
+        let functions = rows::functions(&connection).map_err(sql)?;
         Ok(Self {
             folder: folder.to_owned(),
-            path,
             connection: Mutex::new(connection),
+            recent: Mutex::new(Recent::new(open, counts)),
+            functions: Mutex::new(functions.into_iter().map(|f| (f.digest, f)).collect()),
+            path,
             images,
             _lock: lock,
         })
@@ -199,18 +214,9 @@ impl Store {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs `work` in one transaction, which is on the disk when this returns.
-    fn write<T>(
-        &self,
-        doing: &'static str,
-        work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        let mut connection = self.connection();
-        let sql = |e| self.sql(doing, e);
-        let transaction = connection.transaction().map_err(sql)?;
-        let done = work(&transaction)?;
-        transaction.commit().map_err(sql)?;
-        Ok(done)
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        // It is changed in one piece.
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn sql(&self, doing: &'static str, source: rusqlite::Error) -> StoreError {
@@ -220,87 +226,6 @@ impl Store {
     fn damaged(&self, what: String) -> StoreError {
         let path = self.path.clone();
         StoreError::Damaged { path, what }
-    }
-
-    /// Stores a task, or finds the same task that was stored before.
-    ///
-    /// # Errors
-    /// [`StoreError::OtherTask`] when the id belongs to another one;
-    /// [`StoreError::Full`] when there is no room, and nothing was stored.
-    pub fn accept(
-        &self,
-        task: &VerifiedTask,
-        envelope: &str,
-        now: Time,
-    ) -> Result<Acceptance, StoreError> {
-        const DOING: &str = "storing a task";
-        let id = &task.mtw().task.id;
-        self.write(DOING, |t| {
-            let sql = |e| self.sql(DOING, e);
-            let before: Option<(i64, Vec<u8>)> = t
-                .query_row(
-                    "SELECT seq, payload FROM tasks WHERE id = ?1",
-                    [id.as_str()],
-                    |row| Ok((row.get(0)?, row.get(1)?)),
-                )
-                .optional()
-                .map_err(sql)?;
-            let (seq, fresh) = match before {
-                Some((seq, payload)) if payload == task.payload().0 => (seq, false),
-                Some(_) => {
-                    let signer = rows::summary(t, id).map_err(sql)?.map(|s| s.signer);
-                    return Err(StoreError::OtherTask {
-                        id: id.clone(),
-                        signer: signer.unwrap_or_else(|| id.clone()),
-                    });
-                }
-                None => {
-                    rows::insert_task(t, task, envelope, now).map_err(sql)?;
-                    (t.last_insert_rowid(), true)
-                }
-            };
-            let summary = rows::summary(t, id).map_err(sql)?;
-            let summary = summary.ok_or_else(|| self.damaged(format!("task {id} vanished")))?;
-            Ok(Acceptance {
-                seq,
-                fresh,
-                summary,
-            })
-        })
-    }
-
-    /// Stores a state that is not final.
-    ///
-    /// # Errors
-    /// [`StoreError::NotOpen`] when the task has ended.
-    pub fn persist(&self, id: &Name, change: &Change) -> Result<(), StoreError> {
-        const DOING: &str = "storing a task's state";
-        self.write(DOING, |t| {
-            let changed = match change {
-                Change::Running { attempts, at } => rows::set_running(t, id, *attempts, *at),
-                Change::Queued { attempts } => rows::set_queued(t, id, *attempts),
-            };
-            match changed.map_err(|e| self.sql(DOING, e))? {
-                1 => Ok(()),
-                _ => Err(StoreError::NotOpen { id: id.clone() }),
-            }
-        })
-    }
-
-    /// Stores a task's final state, its result and its log in one transaction.
-    ///
-    /// # Errors
-    /// [`StoreError::NotOpen`] when it has ended already: nothing changes.
-    pub fn commit(&self, commit: &Commit, logs: &Logs) -> Result<(), StoreError> {
-        const DOING: &str = "storing a result";
-        let id = &commit.result.id;
-        self.write(DOING, |t| {
-            let sql = |e| self.sql(DOING, e);
-            if rows::set_final(t, &commit.result).map_err(sql)? != 1 {
-                return Err(StoreError::NotOpen { id: id.clone() });
-            }
-            rows::insert_result(t, commit, logs).map_err(sql)
-        })
     }
 
     /// All tasks that have not ended, in the order of acceptance.
@@ -320,6 +245,9 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub fn summary(&self, id: &Name) -> Result<Option<TaskSummary>, StoreError> {
+        if let Some(summary) = self.recent().summary(id) {
+            return Ok(Some(summary));
+        }
         rows::summary(&self.connection(), id).map_err(|e| self.sql("reading a task", e))
     }
 
@@ -346,20 +274,17 @@ impl Store {
         rows::list(&self.connection(), filter).map_err(|e| self.sql("listing tasks", e))
     }
 
-    /// How many tasks wait for their turn.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub fn queued(&self) -> Result<u64, StoreError> {
-        rows::queued(&self.connection()).map_err(|e| self.sql("counting the queue", e))
+    /// How many tasks there are in each state.
+    #[must_use]
+    pub fn counts(&self) -> TaskCounts {
+        self.recent().counts()
     }
 
-    /// How many tasks there are in each state.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub fn counts(&self) -> Result<TaskCounts, StoreError> {
-        rows::counts(&self.connection()).map_err(|e| self.sql("counting tasks", e))
+    /// A task that is open or ended a moment ago; never waits for a disk.
+    /// `None` says nothing: ask [`Self::result`].
+    #[must_use]
+    pub fn known(&self, id: &Name) -> Option<Known> {
+        self.recent().look(id)
     }
 
     /// What became of a task; its state so far when it has not ended.
@@ -377,8 +302,16 @@ impl Store {
                 .parse()
                 .map(Some)
                 .map_err(|what| self.damaged(format!("task {id}: {what}"))),
-            None => Ok(Some(rows::unfinished_result(summary))),
+            None => Ok(Some(summary.into_result())),
         }
+    }
+
+    /// The result of a task that has ended, as JSON.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn shown(&self, id: &Name) -> Result<Option<Arc<str>>, StoreError> {
+        Ok(self.result(id)?.map(|r| group::json(&r).into()))
     }
 
     /// The log of a task that has ended.
@@ -411,31 +344,45 @@ impl Store {
         (image, symbols): (&[u8], Option<&str>),
         now: Time,
     ) -> Result<(FunctionInfo, bool), StoreError> {
-        const DOING: &str = "storing a function";
         let digest = function.statement().digest;
-        let known = self.function(digest)?.is_some();
+        let known = self.function(digest).is_some();
         self.images.write(digest, image, symbols)?;
-        let stored = self.write(DOING, |t| {
-            let row = (envelope, symbols.is_some(), now);
-            rows::upsert_function(t, function, row).map_err(|e| self.sql(DOING, e))
-        });
-        if let Err(error) = stored {
+        let stored = self.write_function(function, (envelope, symbols.is_some(), now));
+        let info = stored.inspect_err(|_| {
             if !known {
                 self.images.remove(digest);
             }
-            return Err(error);
-        }
-        let info = self.function(digest)?;
-        let info = info.ok_or_else(|| self.damaged(format!("function {digest} vanished")))?;
+        })?;
+        self.published().insert(digest, info.clone());
         Ok((info, !known))
     }
 
-    /// A function.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub fn function(&self, digest: Digest) -> Result<Option<FunctionInfo>, StoreError> {
-        rows::function(&self.connection(), digest).map_err(|e| self.sql("reading a function", e))
+    /// `row`: the envelope, whether there are symbols, the time.
+    fn write_function(
+        &self,
+        function: &VerifiedFunction,
+        row: (&str, bool, Time),
+    ) -> Result<FunctionInfo, StoreError> {
+        let sql = |e| self.sql("storing a function", e);
+        let mut connection = self.connection();
+        let transaction = connection.transaction().map_err(sql)?;
+        let info = rows::upsert_function(&transaction, function, row).map_err(sql)?;
+        transaction.commit().map_err(sql)?;
+        Ok(info)
+    }
+
+    /// A function that was published; never waits for a disk. When it was
+    /// last used is as of when the store was opened.
+    #[must_use]
+    pub fn function(&self, digest: Digest) -> Option<FunctionInfo> {
+        self.published().get(&digest).cloned()
+    }
+
+    fn published(&self) -> MutexGuard<'_, HashMap<Digest, FunctionInfo>> {
+        // It is changed in one piece.
+        self.functions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All functions, newest first.

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::ConnectInfo;
 use axum::http::header::AUTHORIZATION;
@@ -50,35 +50,79 @@ pub(crate) fn load_trust(path: &Path) -> Result<TrustStore, String> {
     TrustStore::parse(&text).map_err(|e| e.to_string())
 }
 
+/// The table of trusted keys. Its file is read for each request, so that what
+/// an operator writes holds at once, and parsed when it has another content
+/// than the last time: no stamp of a file system is relied on.
+#[derive(Debug, Default)]
+pub(super) struct TrustFile(Mutex<Option<(String, Arc<TrustStore>)>>);
+
+impl TrustFile {
+    fn read(&self, path: &Path) -> Result<Arc<TrustStore>, String> {
+        let text = std::fs::read_to_string(path).map_err(|e| e.to_string())?;
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, table)) = last.as_ref().filter(|(known, _)| *known == text) {
+            return Ok(Arc::clone(table));
+        }
+        let table = Arc::new(TrustStore::parse(&text).map_err(|e| e.to_string())?);
+        *last = Some((text, Arc::clone(&table)));
+        Ok(table)
+    }
+}
+
 /// Nonces of requests that are still valid.
 #[derive(Debug, Default)]
-pub(super) struct Nonces(Mutex<BTreeMap<(Digest, Name), Time>>);
+pub(super) struct Nonces(Mutex<Seen>);
+
+#[derive(Debug, Default)]
+struct Seen {
+    nonces: BTreeMap<(Digest, Name), Time>,
+    /// When the last one that was forgotten expired. The clock has passed
+    /// that time; if it is set back, what expires by then may have been
+    /// served.
+    forgotten: Option<Time>,
+}
+
+impl Seen {
+    fn forget_expired(&mut self, now: Time) {
+        let forgotten = &mut self.forgotten;
+        self.nonces.retain(|_, expires| {
+            let keep = *expires > now;
+            if !keep {
+                *forgotten = (*forgotten).max(Some(*expires));
+            }
+            keep
+        });
+    }
+}
 
 impl Nonces {
     /// Whether the nonce is new; it is not from now on.
     fn take(&self, request: &VerifiedRequest, now: Time) -> Result<(), Problem> {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let expires = request.statement().expires;
         let nonce = (request.key().public.id(), request.statement().nonce.clone());
-        if seen.get(&nonce).is_some_and(|expires| *expires > now) {
+        let served = seen.nonces.get(&nonce).is_some_and(|until| *until > now);
+        if served || seen.forgotten.is_some_and(|time| expires <= time) {
             let detail = "this signed request was served already: sign each request for itself";
             return Err(Problem::new(UNSIGNED, detail));
         }
-        if seen.len() >= NONCES_FEW {
-            seen.retain(|_, expires| *expires > now);
+        if seen.nonces.len() >= NONCES_FEW {
+            seen.forget_expired(now);
         }
-        if seen.len() >= NONCES_MAX {
+        if seen.nonces.len() >= NONCES_MAX {
             let detail = "too many signed requests at once: try again in some minutes";
             return Err(Problem::new(BUSY, detail));
         }
-        seen.insert(nonce, request.statement().expires);
+        seen.nonces.insert(nonce, expires);
         Ok(())
     }
 }
 
 impl Api {
-    pub(super) fn trust(&self) -> Result<TrustStore, Problem> {
+    pub(super) fn trust(&self) -> Result<Arc<TrustStore>, Problem> {
         let path = &self.config.trust;
-        load_trust(path)
+        self.trust_file
+            .read(path)
             .map_err(|reason| Problem::new(FAILED, format!("{}: {reason}", path.display())))
     }
 
@@ -107,7 +151,8 @@ impl Api {
         let now = crate::driver::wall_time();
         let path = parts.uri.path_and_query().map_or("/", |p| p.as_str());
         let received = (parts.method.as_str(), path);
-        let request = verify_request(&envelope, &self.trust()?, self.audience(), received, now)?;
+        let trust = self.trust()?;
+        let request = verify_request(&envelope, &trust, self.audience(), received, now)?;
         self.nonces.take(&request, now)?;
         Ok(Caller::Signed(Box::new(request)))
     }
@@ -165,19 +210,22 @@ impl Caller {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use fades_task::quantity::Duration;
+    use fades_task::time::Time;
     use fades_trust::request::{RequestStatement, VerifiedRequest, sign_request, verify_request};
     use fades_trust::task::Audience;
 
-    use super::{NONCES_MAX, Nonces};
+    use super::{NONCES_FEW, NONCES_MAX, Nonces, TrustFile};
     use crate::samples::{key, name, now, trust};
 
-    fn request(nonce: usize) -> VerifiedRequest {
+    fn request(nonce: usize, expires: Time) -> VerifiedRequest {
         let statement = RequestStatement {
             method: "GET".to_owned(),
             path: "/".to_owned(),
             audience: name("harbour-07"),
-            expires: now().after(Duration::from_secs(60)),
+            expires,
             nonce: name(&nonce.to_string()),
         };
         let node = name("harbour-07");
@@ -186,23 +234,59 @@ mod tests {
             labels: &[],
         };
         let envelope = sign_request(&statement, &key());
-        verify_request(&envelope, &trust(), node, ("GET", "/"), now()).unwrap()
+        let now = expires.before(Duration::from_secs(1));
+        verify_request(&envelope, &trust(), node, ("GET", "/"), now).unwrap()
+    }
+
+    fn after(seconds: u64) -> Time {
+        now().after(Duration::from_secs(seconds))
     }
 
     #[test]
     fn a_nonce_counts_once_and_so_many_are_remembered_at_the_most() {
         let nonces = Nonces::default();
-        let first = request(0);
+        let first = request(0, after(60));
         nonces.take(&first, now()).unwrap();
         assert_eq!(nonces.take(&first, now()).unwrap_err().status, 401);
         for n in 1..NONCES_MAX {
-            nonces.take(&request(n), now()).unwrap();
+            nonces.take(&request(n, after(60)), now()).unwrap();
         }
-        assert_eq!(
-            nonces.take(&request(NONCES_MAX), now()).unwrap_err().status,
-            503
-        );
-        let later = now().after(Duration::from_secs(61));
-        nonces.take(&request(NONCES_MAX), later).unwrap();
+        let more = request(NONCES_MAX, after(120));
+        assert_eq!(nonces.take(&more, now()).unwrap_err().status, 503);
+        nonces.take(&more, after(61)).unwrap();
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_does_not_bring_a_served_request_back() {
+        let nonces = Nonces::default();
+        let first = request(0, after(60));
+        nonces.take(&first, now()).unwrap();
+        // The clock leaps ahead, and what seems to have expired is forgotten.
+        let leap = 7200;
+        for n in 1..NONCES_FEW + 2 {
+            let ahead = request(n, after(leap + 60));
+            nonces.take(&ahead, after(leap)).unwrap();
+        }
+        assert_eq!(nonces.take(&first, now()).unwrap_err().status, 401);
+        nonces.take(&request(9999, after(61)), now()).unwrap();
+    }
+
+    #[test]
+    fn the_table_of_keys_is_parsed_once_for_each_content_of_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("trust.toml");
+        let (file, text) = (TrustFile::default(), trust().to_toml());
+        std::fs::write(&path, &text).unwrap();
+        let first = file.read(&path).unwrap();
+        assert!(Arc::ptr_eq(&first, &file.read(&path).unwrap()));
+        // As long as before, and written at any time after.
+        let other = text.replace("\"city\"", "\"town\"");
+        assert_eq!(other.len(), text.len());
+        std::fs::write(&path, &other).unwrap();
+        assert_eq!(file.read(&path).unwrap().keys()[0].name, name("town"));
+        std::fs::write(&path, "colour = 1").unwrap();
+        assert!(file.read(&path).unwrap_err().contains("colour"));
+        std::fs::remove_file(&path).unwrap();
+        file.read(&path).unwrap_err();
     }
 }

@@ -43,7 +43,8 @@ fn take(api: &Api, bytes: &[u8]) -> Result<(FunctionInfo, bool), Problem> {
     let envelope = Envelope::parse(publish.envelope.as_bytes())
         .map_err(fades_trust::refusal::Refusal::from)?;
     let now = wall_time();
-    let function = verify_function(&envelope, &image, &api.trust()?, now)?;
+    let trust = api.trust()?;
+    let function = verify_function(&envelope, &image, &trust, now)?;
     check_contract(function.statement(), api.config.abi)?;
     let text = envelope.to_json();
     Ok(api

@@ -59,7 +59,7 @@ fn decide(api: &Api, bytes: &[u8]) -> Result<(Plan, Vec<Dto>), Problem> {
     };
     if let Some(digest) = pin(api, &mut mtw)? {
         plan.function = Some(mtw.function.image.clone());
-        let function = api.store.function(digest)?;
+        let function = api.store.function(digest);
         match admission::check(&mtw, digest, function.as_ref(), &api.config) {
             Ok(isolations) => plan.isolation = isolations.first().copied(),
             Err(refusal) => {
@@ -89,7 +89,8 @@ fn read(
     }
     let envelope = Envelope::parse(bytes).map_err(fades_trust::refusal::Refusal::from)?;
     let mtw: Mtw = serde_json::from_slice(&envelope.payload).map_err(malformed)?;
-    let verified = verify_task(&envelope, &api.trust()?, api.audience(), wall_time());
+    let trust = api.trust()?;
+    let verified = verify_task(&envelope, &trust, api.audience(), wall_time());
     Ok((true, mtw, verified.err()))
 }
 

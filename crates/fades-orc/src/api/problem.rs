@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::types::{PROBLEM_TYPE, Problem};
 use crate::admission::Refusal;
+use crate::driver::NotTaken;
 use crate::store::StoreError;
 
 /// An error and what lies behind it, in one line.
@@ -133,6 +134,15 @@ impl From<fades_trust::refusal::Refusal> for Problem {
             | R::Architecture { .. } => REFUSED,
         };
         Self::new(kind, refusal.to_string())
+    }
+}
+
+impl From<NotTaken> for Problem {
+    fn from(reason: NotTaken) -> Self {
+        match reason {
+            NotTaken::Refused(refusal) => refusal.into(),
+            NotTaken::Store(error) => error.into(),
+        }
     }
 }
 

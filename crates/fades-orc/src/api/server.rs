@@ -18,7 +18,7 @@ use fades_task::time::Time;
 use tokio::net::{TcpListener, UnixListener};
 use tracing::error;
 
-use super::auth::{Nonces, Peer};
+use super::auth::{Nonces, Peer, TrustFile};
 use super::listen::Listeners;
 use super::problem::{FAILED, MALFORMED, METHOD, NOT_FOUND, TOO_LARGE, TOO_SLOW};
 use super::types::Problem;
@@ -44,6 +44,7 @@ pub(crate) struct Api {
     pub(super) store: Arc<Store>,
     pub(super) shared: Arc<Shared>,
     pub(super) inputs: Sender<Input>,
+    pub(super) trust_file: TrustFile,
     pub(super) nonces: Nonces,
     /// The node's own user.
     pub(super) user: u32,
@@ -62,6 +63,7 @@ impl Api {
             store,
             shared,
             inputs,
+            trust_file: TrustFile::default(),
             nonces: Nonces::default(),
             user: rustix::process::geteuid().as_raw(),
             started: (wall_time(), Instant::now()),
@@ -70,9 +72,13 @@ impl Api {
 
     /// Tells the driver.
     pub(super) fn tell(&self, input: Input) -> Result<(), Problem> {
-        let gone = |_| Problem::new(FAILED, "the node is about to end");
-        self.inputs.send(input).map_err(gone)
+        self.inputs.send(input).map_err(|_| ending())
     }
+}
+
+/// Why nothing is taken any more.
+pub(super) fn ending() -> Problem {
+    Problem::new(FAILED, "the node is about to end")
 }
 
 /// What handlers are given.

@@ -14,19 +14,23 @@ use fades_task::quantity;
 use fades_task::result::TaskState;
 use fades_trust::envelope::Envelope;
 use serde::Deserialize;
-use tokio::time::Instant;
+use tokio::sync::oneshot;
 
 use super::auth::Caller;
 use super::problem::{BUSY, CONFLICT, MALFORMED, NOT_FOUND};
-use super::server::{Api, Shelf, blocking, body, name};
-use super::types::{
-    BODY_MAX, Logs, Problem, TaskDetail, TaskList, TaskResult, TaskSummary, WAIT_MAX,
-};
-use crate::admission::{Admitted, Refusal, admit};
-use crate::config::QUEUE_MAX;
-use crate::core::{Event, Task};
-use crate::driver::{Input, wall_time};
-use crate::store::{Acceptance, Filter};
+use super::server::{Api, Shelf, blocking, body, ending, name};
+use super::types::{BODY_MAX, Logs, Problem, TaskDetail, TaskList, TaskSummary, WAIT_MAX};
+use crate::admission::{Admitted, admit};
+use crate::core::Event;
+use crate::driver::{Input, NotTaken, Submission, wall_time};
+use crate::store::{Acceptance, Filter, Known};
+
+/// Where the driver tells what became of a task.
+type Reply = oneshot::Sender<Result<Acceptance, NotTaken>>;
+
+/// A body of so many bytes is checked by the thread that serves all
+/// connections: that takes less than handing it to another thread would.
+const SHORT: usize = 16 << 10;
 
 /// A cancelled task has ended within this time.
 const CANCEL_WITHIN: Duration = Duration::from_secs(10);
@@ -34,7 +38,14 @@ const CANCEL_WITHIN: Duration = Duration::from_secs(10);
 /// `POST /v1/tasks`
 pub(super) async fn submit(State(api): Shelf, request: Request) -> Result<Response, Problem> {
     let bytes = body(request, BODY_MAX).await?;
-    let done = blocking(&api, move |api| accept(api, &bytes)).await?;
+    let (reply, answer) = oneshot::channel();
+    let submission = if bytes.len() <= SHORT {
+        read(&api, &bytes, reply)?
+    } else {
+        blocking(&api, move |api| read(api, &bytes, reply)).await?
+    };
+    api.tell(Input::Submit(Box::new(submission)))?;
+    let done = answer.await.map_err(|_| ending())??;
     let status = if done.fresh {
         StatusCode::CREATED
     } else {
@@ -43,30 +54,18 @@ pub(super) async fn submit(State(api): Shelf, request: Request) -> Result<Respon
     Ok((status, Json(done.summary)).into_response())
 }
 
-/// Stored and synced before anybody is told.
-fn accept(api: &Api, bytes: &[u8]) -> Result<Acceptance, Problem> {
+/// The task in `bytes`, if this node takes it.
+fn read(api: &Api, bytes: &[u8], reply: Reply) -> Result<Submission, Problem> {
     let envelope = Envelope::parse(bytes).map_err(fades_trust::refusal::Refusal::from)?;
-    let now = wall_time();
-    let Admitted { task, isolations } =
-        admit(&envelope, &api.trust()?, &api.config, now, |digest| {
-            Ok::<_, Problem>(api.store.function(digest)?)
-        })?;
-    let known = api.store.summary(&task.mtw().task.id)?.is_some();
-    if !known && api.store.queued()? >= QUEUE_MAX {
-        return Err(Refusal::QueueFull.into());
-    }
-    let accepted = api.store.accept(&task, &envelope.to_json(), now)?;
-    if accepted.fresh {
-        let task = Task {
-            seq: accepted.seq,
-            accepted: accepted.summary.accepted,
-            attempts: 0,
-            isolations,
-            mtw: Arc::new(task.into_mtw()),
-        };
-        api.tell(Input::Event(Event::Accepted(task)))?;
-    }
-    Ok(accepted)
+    let find = |digest| Ok::<_, Problem>(api.store.function(digest));
+    let trust = api.trust()?;
+    let Admitted { task, isolations } = admit(&envelope, &trust, &api.config, wall_time(), find)?;
+    Ok(Submission {
+        task,
+        envelope: envelope.to_json(),
+        isolations,
+        reply,
+    })
 }
 
 #[derive(Debug, Deserialize)]
@@ -115,15 +114,28 @@ fn no_task(id: &Name) -> Problem {
     )
 }
 
+/// Whether `parts` come from somebody who may read this task, if there is one.
+fn check_reader(
+    api: &Api,
+    id: &Name,
+    parts: &Parts,
+    summary: Option<&TaskSummary>,
+) -> Result<(), Problem> {
+    let caller = api.caller(parts)?;
+    match summary {
+        Some(summary) => caller.may_read_of(&summary.service),
+        None => {
+            caller.may_plan()?;
+            Err(no_task(id))
+        }
+    }
+}
+
 /// The task, if there is one and `parts` come from somebody who may read it.
 fn readable(api: &Api, id: &Name, parts: &Parts) -> Result<TaskSummary, Problem> {
-    let caller = api.caller(parts)?;
-    let Some(summary) = api.store.summary(id)? else {
-        caller.may_plan()?;
-        return Err(no_task(id));
-    };
-    caller.may_read_of(&summary.service)?;
-    Ok(summary)
+    let summary = api.store.summary(id)?;
+    check_reader(api, id, parts, summary.as_ref())?;
+    summary.ok_or_else(|| no_task(id))
 }
 
 /// `GET /v1/tasks/{id}`
@@ -156,38 +168,75 @@ pub(super) async fn result(
 ) -> Result<Response, Problem> {
     let id = name(&id)?;
     let wait = query(asked)?.wait.unwrap_or(quantity::Duration(0));
-    let checked = id.clone();
-    blocking(&api, move |api| readable(api, &checked, &parts)).await?;
-    let result = final_result(&api, &id, wait.min(WAIT_MAX).as_std()).await?;
-    let status = if result.state.is_final() {
-        StatusCode::OK
-    } else {
-        StatusCode::ACCEPTED
-    };
-    Ok((status, Json(result)).into_response())
+    match api.store.known(&id) {
+        // Nothing here takes long.
+        Some(known) => check_reader(&api, &id, &parts, Some(known.summary()))?,
+        None => {
+            let id = id.clone();
+            blocking(&api, move |api| readable(api, &id, &parts)).await?;
+        }
+    }
+    Ok(outcome(&api, &id, wait.min(WAIT_MAX).as_std())
+        .await?
+        .into_response())
+}
+
+/// A task's result, as far as it is known.
+enum Outcome {
+    /// A final one, as JSON.
+    Final(Arc<str>),
+    /// What is known so far.
+    Open(Box<TaskSummary>),
+}
+
+impl IntoResponse for Outcome {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Final(result) => {
+                let kind = [(header::CONTENT_TYPE, "application/json")];
+                (kind, result.as_bytes().to_vec()).into_response()
+            }
+            Self::Open(summary) => {
+                let result = summary.into_result();
+                (StatusCode::ACCEPTED, Json(result)).into_response()
+            }
+        }
+    }
 }
 
 /// The result; what is known so far when it is not final after `wait`.
-async fn final_result(api: &Arc<Api>, id: &Name, wait: Duration) -> Result<TaskResult, Problem> {
-    let deadline = Instant::now() + wait;
-    let mut ending = api.shared.ending();
-    // Before the store is read, so that no commit falls in between.
-    let mut committed = api.shared.committed();
-    loop {
-        let asked = id.clone();
-        let result = blocking(api, move |api| {
-            api.store.result(&asked)?.ok_or_else(|| no_task(&asked))
-        })
-        .await?;
-        if result.state.is_final() || Instant::now() >= deadline {
-            return Ok(result);
-        }
-        tokio::select! {
-            _ = committed.changed() => {}
-            () = tokio::time::sleep_until(deadline) => {}
-            _ = ending.wait_for(|ending| *ending) => return Ok(result),
-        }
+async fn outcome(api: &Arc<Api>, id: &Name, wait: Duration) -> Result<Outcome, Problem> {
+    let (summary, result) = match api.store.known(id) {
+        Some(Known::Ended { result, .. }) => return Ok(Outcome::Final(result)),
+        Some(Known::Open { summary, result }) => (summary, result),
+        None => return old_result(api, id).await,
+    };
+    if wait.is_zero() {
+        return Ok(Outcome::Open(summary));
     }
+    let mut ending = api.shared.ending();
+    tokio::select! {
+        // The store lives as long as the API.
+        Ok(result) = result => return Ok(Outcome::Final(result)),
+        () = tokio::time::sleep(wait) => {}
+        _ = ending.wait_for(|ending| *ending) => {}
+    }
+    // It may run by now.
+    match api.store.known(id) {
+        Some(Known::Ended { result, .. }) => Ok(Outcome::Final(result)),
+        Some(Known::Open { summary, .. }) => Ok(Outcome::Open(summary)),
+        None => old_result(api, id).await,
+    }
+}
+
+/// The result of a task that ended some time ago.
+async fn old_result(api: &Arc<Api>, id: &Name) -> Result<Outcome, Problem> {
+    let id = id.clone();
+    blocking(api, move |api| {
+        let result = api.store.shown(&id)?;
+        result.map(Outcome::Final).ok_or_else(|| no_task(&id))
+    })
+    .await
 }
 
 /// `GET /v1/tasks/{id}/logs`
@@ -236,19 +285,20 @@ pub(super) async fn cancel(
     State(api): Shelf,
     Path(id): Path<String>,
     parts: Parts,
-) -> Result<Json<TaskResult>, Problem> {
+) -> Result<Response, Problem> {
     let id = name(&id)?;
     let asked = id.clone();
     blocking(&api, move |api| {
         ask_to_cancel(api, &api.caller(&parts)?, asked)
     })
     .await?;
-    let result = final_result(&api, &id, CANCEL_WITHIN).await?;
-    if result.state.is_final() {
-        return Ok(Json(result));
+    match outcome(&api, &id, CANCEL_WITHIN).await? {
+        done @ Outcome::Final(_) => Ok(done.into_response()),
+        Outcome::Open(_) => {
+            let detail = format!("task {id} will be cancelled as soon as the store can be written");
+            Err(Problem::new(BUSY, detail))
+        }
     }
-    let detail = format!("task {id} will be cancelled as soon as the store can be written");
-    Err(Problem::new(BUSY, detail))
 }
 
 fn ask_to_cancel(api: &Api, caller: &Caller, id: Name) -> Result<(), Problem> {
@@ -270,47 +320,5 @@ fn ask_to_cancel(api: &Api, caller: &Caller, id: Name) -> Result<(), Problem> {
             );
             Err(Problem::new(CONFLICT, detail))
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-    use std::sync::mpsc::channel;
-
-    use fades_task::quantity::Duration;
-
-    use super::accept;
-    use crate::api::server::Api;
-    use crate::config::QUEUE_MAX;
-    use crate::driver::wall_time;
-    use crate::samples::{IMAGE, config, envelope, function, mtw_with, now, trust};
-    use crate::shared::Shared;
-    use crate::store::Store;
-
-    #[test]
-    fn a_full_queue_takes_nothing_new_and_still_knows_what_it_has() {
-        let folder = tempfile::tempdir().unwrap();
-        let config = config(folder.path());
-        std::fs::write(&config.trust, trust().to_toml()).unwrap();
-        let store = Arc::new(Store::open(folder.path()).unwrap());
-        let (function, text) = function();
-        store
-            .publish(&function, &text, (IMAGE, None), now())
-            .unwrap();
-        let (inputs, _driver) = channel();
-        let shared = Arc::new(Shared::new());
-        let api = Api::new(Arc::new(config), Arc::clone(&store), shared, inputs);
-        let expires = wall_time().after(Duration::from_secs(60));
-        let task = |id: &str| {
-            let mtw = mtw_with(id, |t| t["task"]["expires"] = expires.to_string().into());
-            envelope(&mtw).to_json()
-        };
-        let known = task("known");
-        assert!(accept(&api, known.as_bytes()).unwrap().fresh);
-        crate::store::tests::fill_queue(&store, QUEUE_MAX);
-        let refused = accept(&api, task("new").as_bytes()).unwrap_err();
-        assert_eq!(refused.status, 503);
-        assert!(!accept(&api, known.as_bytes()).unwrap().fresh);
     }
 }

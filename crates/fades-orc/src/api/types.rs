@@ -23,6 +23,7 @@ use fades_task::limits::{Isolation, Limits};
 use fades_task::mtw::Mtw;
 use fades_task::quantity::{Duration, Size};
 use fades_task::resource::{Device, Preview};
+use fades_task::result::Breakdown;
 pub use fades_task::result::{TaskResult, TaskState};
 use fades_task::time::Time;
 use serde::{Deserialize, Serialize};
@@ -82,6 +83,34 @@ pub struct TaskSummary {
     pub started: Option<Time>,
     /// When it reached its final state.
     pub finished: Option<Time>,
+}
+
+impl TaskSummary {
+    /// A task that has not ended, in the form of a result.
+    #[must_use]
+    pub fn into_result(self) -> TaskResult {
+        TaskResult {
+            id: self.id,
+            name: self.name,
+            service: self.service,
+            state: self.state,
+            function: self.function,
+            attempts: self.attempts,
+            accepted: self.accepted,
+            started: self.started,
+            finished: self.finished,
+            isolation: None,
+            answer: None,
+            readings_bytes: 0,
+            failure: None,
+            coverage: Vec::new(),
+            breakdown: Breakdown::default(),
+            memory: None,
+            input_bytes: 0,
+            answer_bytes: 0,
+            log_cut: 0,
+        }
+    }
 }
 
 /// Answer of `GET /v1/tasks`.

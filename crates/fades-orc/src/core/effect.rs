@@ -59,6 +59,24 @@ pub enum Effect {
     KillBroker,
 }
 
+impl Effect {
+    /// Whether it only ends something: that is right even when what comes
+    /// before it could not be stored.
+    #[must_use]
+    pub const fn lets_go(&self) -> bool {
+        match self {
+            Self::KillTender { .. } | Self::CancelRetrieve { .. } | Self::KillBroker => true,
+            Self::Persist { .. }
+            | Self::Commit(_)
+            | Self::StartTender { .. }
+            | Self::Retrieve { .. }
+            | Self::SetTimer { .. }
+            | Self::StartBroker
+            | Self::PingBroker => false,
+        }
+    }
+}
+
 /// A state that is not final.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {

@@ -6,19 +6,16 @@ use fades_task::cbor;
 use fades_task::identity::{Digest, ImageRef, Name};
 use fades_task::mtw::Mtw;
 use fades_task::quantity::Size;
-use fades_task::result::{Breakdown, TaskResult, TaskState};
+use fades_task::result::{TaskResult, TaskState};
 use fades_task::time::Time;
 use fades_trust::envelope::Envelope;
 use fades_trust::function::VerifiedFunction;
-use fades_trust::task::VerifiedTask;
 use rusqlite::types::{FromSql, FromSqlError};
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 
+use super::group::{Ending, Newcomer};
 use super::state_word;
-use crate::api::types::{
-    FunctionInfo, LIST_DEFAULT, LIST_MAX, Logs, TaskCounts, TaskList, TaskSummary,
-};
-use crate::core::Commit;
+use crate::api::types::{FunctionInfo, LIST_DEFAULT, LIST_MAX, TaskCounts, TaskList, TaskSummary};
 
 /// A task that has not ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -137,101 +134,136 @@ fn as_summary(row: &Row<'_>) -> rusqlite::Result<TaskSummary> {
     })
 }
 
-pub(super) fn insert_task(
-    connection: &Connection,
-    task: &VerifiedTask,
-    envelope: &str,
-    now: Time,
-) -> rusqlite::Result<usize> {
-    let mtw = task.mtw();
-    connection.execute(
-        "INSERT INTO tasks (id, payload, envelope, name, service, signer, image, accepted, state)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'queued')",
-        params![
-            mtw.task.id.as_str(),
-            task.payload().0,
-            envelope,
-            mtw.task.name.as_str(),
-            mtw.task.service.as_str(),
-            task.signer().as_str(),
-            mtw.function.image.to_string(),
-            now.0
-        ],
-    )
+/// Whether the id was free.
+pub(super) fn insert_task(connection: &Connection, newcomer: &Newcomer) -> rusqlite::Result<bool> {
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO tasks (id, payload, envelope, name, service, signer, image, accepted,
+                            state, attempts, started)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (id) DO NOTHING",
+    )?;
+    let summary = newcomer.summary();
+    let inserted = statement.execute(params![
+        summary.id.as_str(),
+        newcomer.task.payload().0,
+        newcomer.envelope,
+        summary.name.as_str(),
+        summary.service.as_str(),
+        summary.signer.as_str(),
+        summary.function.to_string(),
+        summary.accepted.0,
+        state_word(summary.state),
+        summary.attempts,
+        summary.started.map(|t| t.0),
+    ])?;
+    Ok(inserted == 1)
 }
 
-/// Also notes when the function was last used.
+/// The place, the digest of the payload and the state of a task that is there.
+pub(super) fn accepted_as(
+    connection: &Connection,
+    id: &Name,
+) -> rusqlite::Result<(i64, Vec<u8>, TaskSummary)> {
+    let mut statement = connection.prepare_cached("SELECT * FROM tasks WHERE id = ?1")?;
+    statement.query_row([id.as_str()], |row| {
+        Ok((row.get("seq")?, row.get("payload")?, as_summary(row)?))
+    })
+}
+
+/// Notes when a function was last used, to the minute: a function that is in
+/// constant use would otherwise be written with each task.
+pub(super) fn note_use(connection: &Connection, digest: Digest, at: Time) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE functions SET last_use = ?2
+             WHERE digest = ?1 AND ifnull(last_use, 0) NOT BETWEEN ?2 - 60000000000 AND ?2",
+        )?
+        .execute(params![digest.to_string(), at.0])?;
+    Ok(())
+}
+
+/// Whether the task was open. Also notes when the function was last used.
 pub(super) fn set_running(
     connection: &Connection,
     id: &Name,
     attempts: u32,
     at: Time,
-) -> rusqlite::Result<usize> {
-    connection.execute(
-        "UPDATE functions SET last_use = ?2
-         WHERE digest = (SELECT substr(image, instr(image, '@') + 1) FROM tasks WHERE id = ?1)",
-        params![id.as_str(), at.0],
-    )?;
-    connection.execute(
-        "UPDATE tasks SET state = 'running', attempts = ?2, started = ?3
-         WHERE id = ?1 AND finished IS NULL",
-        params![id.as_str(), attempts, at.0],
-    )
+) -> rusqlite::Result<bool> {
+    let image: Option<String> = connection
+        .prepare_cached(
+            "UPDATE tasks SET state = 'running', attempts = ?2, started = ?3
+             WHERE id = ?1 AND finished IS NULL RETURNING image",
+        )?
+        .query_row(params![id.as_str(), attempts, at.0], |row| row.get(0))
+        .optional()?;
+    let Some(image) = image else {
+        return Ok(false);
+    };
+    // What cannot be parsed is told by whoever reads the task.
+    let digest = image.parse::<ImageRef>().ok().and_then(|i| i.digest);
+    if let Some(digest) = digest {
+        note_use(connection, digest, at)?;
+    }
+    Ok(true)
 }
 
+/// Whether the task was open.
 pub(super) fn set_queued(
     connection: &Connection,
     id: &Name,
     attempts: u32,
-) -> rusqlite::Result<usize> {
-    connection.execute(
+) -> rusqlite::Result<bool> {
+    let mut statement = connection.prepare_cached(
         "UPDATE tasks SET state = 'queued', attempts = ?2 WHERE id = ?1 AND finished IS NULL",
-        params![id.as_str(), attempts],
-    )
-}
-
-pub(super) fn set_final(connection: &Connection, result: &TaskResult) -> rusqlite::Result<usize> {
-    connection.execute(
-        "UPDATE tasks SET state = ?2, attempts = ?3, finished = ?4
-         WHERE id = ?1 AND finished IS NULL",
-        params![
-            result.id.as_str(),
-            state_word(result.state),
-            result.attempts,
-            result.finished.map_or(result.accepted.0, |t| t.0)
-        ],
-    )
-}
-
-/// The answer is kept as the bytes that the function gave, not a second time
-/// in the result.
-pub(super) fn insert_result(
-    connection: &Connection,
-    commit: &Commit,
-    logs: &Logs,
-) -> rusqlite::Result<()> {
-    let json = |e: serde_json::Error| rusqlite::Error::ToSqlConversionFailure(Box::new(e));
-    let bare = TaskResult {
-        answer: None,
-        ..commit.result.clone()
-    };
-    connection.execute(
-        "INSERT INTO results (task, result, answer, readings, log)
-         SELECT seq, ?2, ?3, ?4, ?5 FROM tasks WHERE id = ?1",
-        params![
-            bare.id.as_str(),
-            serde_json::to_string(&bare).map_err(json)?,
-            commit.answer,
-            commit.readings,
-            serde_json::to_string(logs).map_err(json)?
-        ],
     )?;
-    Ok(())
+    Ok(statement.execute(params![id.as_str(), attempts])? == 1)
+}
+
+/// Whether the task was open: otherwise nothing changes.
+pub(super) fn end_task(connection: &Connection, ending: &Ending) -> rusqlite::Result<bool> {
+    let seq: Option<i64> = connection
+        .prepare_cached(
+            "UPDATE tasks SET state = ?2, attempts = ?3, finished = ?4
+             WHERE id = ?1 AND finished IS NULL RETURNING seq",
+        )?
+        .query_row(
+            params![
+                ending.id.as_str(),
+                state_word(ending.state),
+                ending.attempts,
+                ending.finished.0
+            ],
+            |row| row.get(0),
+        )
+        .optional()?;
+    let Some(seq) = seq else {
+        return Ok(false);
+    };
+    connection
+        .prepare_cached(
+            "INSERT INTO results (task, result, answer, readings, log) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![
+            seq,
+            ending.bare,
+            ending.answer,
+            ending.readings,
+            ending.log
+        ])?;
+    Ok(true)
+}
+
+/// All tasks that have not ended, in short.
+pub(super) fn open(connection: &Connection) -> rusqlite::Result<Vec<TaskSummary>> {
+    let sql = "SELECT * FROM tasks WHERE state IN ('queued', 'running')";
+    let mut statement = connection.prepare(sql)?;
+    let rows = statement.query_map([], as_summary)?;
+    rows.collect()
 }
 
 pub(super) fn unfinished(connection: &Connection) -> rusqlite::Result<Vec<UnfinishedRow>> {
     let mut statement = connection.prepare(
-        "SELECT seq, envelope, accepted, attempts FROM tasks WHERE finished IS NULL ORDER BY seq",
+        "SELECT seq, envelope, accepted, attempts FROM tasks
+         WHERE state IN ('queued', 'running') ORDER BY seq",
     )?;
     let rows = statement.query_map([], |row| {
         Ok(UnfinishedRow {
@@ -245,13 +277,8 @@ pub(super) fn unfinished(connection: &Connection) -> rusqlite::Result<Vec<Unfini
 }
 
 pub(super) fn summary(connection: &Connection, id: &Name) -> rusqlite::Result<Option<TaskSummary>> {
-    connection
-        .query_row(
-            "SELECT * FROM tasks WHERE id = ?1",
-            [id.as_str()],
-            as_summary,
-        )
-        .optional()
+    let mut statement = connection.prepare_cached("SELECT * FROM tasks WHERE id = ?1")?;
+    statement.query_row([id.as_str()], as_summary).optional()
 }
 
 pub(super) fn envelope(connection: &Connection, id: &Name) -> rusqlite::Result<String> {
@@ -282,12 +309,6 @@ pub(super) fn list(connection: &Connection, filter: &Filter) -> rusqlite::Result
     tasks.truncate(limit as usize);
     let next = tasks.last().filter(|_| more).map(|t| t.id.clone());
     Ok(TaskList { tasks, next })
-}
-
-pub(super) fn queued(connection: &Connection) -> rusqlite::Result<u64> {
-    let sql = "SELECT count(*) FROM tasks WHERE state = 'queued'";
-    let count: i64 = connection.query_row(sql, [], |row| row.get(0))?;
-    Ok(count.unsigned_abs())
 }
 
 pub(super) fn counts(connection: &Connection) -> rusqlite::Result<TaskCounts> {
@@ -336,43 +357,19 @@ pub(super) fn readings(connection: &Connection, id: &Name) -> rusqlite::Result<O
     of_result(connection, "readings", id)
 }
 
-/// A task that has not ended, in the form of a result.
-pub(super) fn unfinished_result(summary: TaskSummary) -> TaskResult {
-    TaskResult {
-        id: summary.id,
-        name: summary.name,
-        service: summary.service,
-        state: summary.state,
-        function: summary.function,
-        attempts: summary.attempts,
-        accepted: summary.accepted,
-        started: summary.started,
-        finished: summary.finished,
-        isolation: None,
-        answer: None,
-        readings_bytes: 0,
-        failure: None,
-        coverage: Vec::new(),
-        breakdown: Breakdown::default(),
-        memory: None,
-        input_bytes: 0,
-        answer_bytes: 0,
-        log_cut: 0,
-    }
-}
-
 /// `row`: the envelope, whether there are symbols, the time.
 pub(super) fn upsert_function(
     connection: &Connection,
     function: &VerifiedFunction,
     (envelope, symbols, now): (&str, bool, Time),
-) -> rusqlite::Result<usize> {
+) -> rusqlite::Result<FunctionInfo> {
     let statement = function.statement();
-    connection.execute(
+    connection.query_row(
         "INSERT INTO functions (digest, name, size, signer, envelope, symbols, published)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
          ON CONFLICT (digest) DO UPDATE
-         SET name = ?2, signer = ?4, envelope = ?5, symbols = ?6",
+         SET name = ?2, signer = ?4, envelope = ?5, symbols = ?6
+         RETURNING *",
         params![
             statement.digest.to_string(),
             statement.name.as_str(),
@@ -382,6 +379,7 @@ pub(super) fn upsert_function(
             symbols,
             now.0
         ],
+        as_function,
     )
 }
 
@@ -395,19 +393,6 @@ fn as_function(row: &Row<'_>) -> rusqlite::Result<FunctionInfo> {
         last_use: time(row, "last_use")?,
         symbols: row.get("symbols")?,
     })
-}
-
-pub(super) fn function(
-    connection: &Connection,
-    digest: Digest,
-) -> rusqlite::Result<Option<FunctionInfo>> {
-    connection
-        .query_row(
-            "SELECT * FROM functions WHERE digest = ?1",
-            [digest.to_string()],
-            as_function,
-        )
-        .optional()
 }
 
 pub(super) fn functions(connection: &Connection) -> rusqlite::Result<Vec<FunctionInfo>> {

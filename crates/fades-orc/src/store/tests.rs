@@ -1,25 +1,57 @@
+use fades_task::cbor;
+use fades_task::mtw::Mtw;
 use fades_task::result::{Failure, TaskState};
 use rusqlite::Connection;
 
-use super::{Filter, Store, StoreError};
-use crate::api::types::Logs;
+use super::group::{Ending, Newcomer, Write};
+use super::{Acceptance, Filter, Store, StoreError};
+use crate::api::types::{Logs, TaskSummary};
 use crate::core::{Change, Commit};
 use crate::samples::{IMAGE, digest, envelope, function, mtw, mtw_with, name, now, verified};
 
 mod disk;
+mod groups;
 mod power;
 mod vfs;
 
-fn accept(store: &Store, id: &str) -> super::Acceptance {
-    let task = mtw(id);
-    store
-        .accept(&verified(&task), &envelope(&task).to_json(), now())
-        .unwrap()
+/// A task as it is handed in.
+pub(crate) fn newcomer(mtw: &Mtw) -> Newcomer {
+    Newcomer {
+        task: verified(mtw),
+        envelope: envelope(mtw).to_json(),
+        accepted: now(),
+        started: None,
+    }
+}
+
+pub(super) fn take(store: &Store, newcomer: Newcomer) -> Result<Acceptance, StoreError> {
+    let mut stored = store.store(&[], &[newcomer])?;
+    stored.accepted.remove(0)
+}
+
+fn accept(store: &Store, id: &str) -> Acceptance {
+    take(store, newcomer(&mtw(id))).unwrap()
+}
+
+/// Whether the task was open.
+pub(super) fn persist(store: &Store, id: &str, change: &Change) -> Result<bool, StoreError> {
+    let stored = store.store(&[Write::State(&name(id), change)], &[])?;
+    Ok(stored.applied[0])
+}
+
+/// Whether the task was open.
+pub(super) fn end(store: &Store, id: &str, answer: &[u8]) -> Result<bool, StoreError> {
+    let stored = store.store(&[Write::End(ending(id, answer))], &[])?;
+    Ok(stored.applied[0])
+}
+
+pub(super) fn ending(id: &str, answer: &[u8]) -> Ending {
+    Ending::new(&end_of(id, answer), &Logs::default())
 }
 
 /// The end of a task with this answer, as CBOR; a failure when it is empty.
 fn end_of(id: &str, answer: &[u8]) -> Commit {
-    let summary = crate::api::types::TaskSummary {
+    let summary = TaskSummary {
         id: name(id),
         name: name("air"),
         service: name("city-air"),
@@ -31,10 +63,12 @@ fn end_of(id: &str, answer: &[u8]) -> Commit {
         started: Some(now()),
         finished: Some(now()),
     };
-    let mut result = super::rows::unfinished_result(summary);
+    let mut result = summary.into_result();
     if answer.is_empty() {
         result.state = TaskState::Failed;
         result.failure = Some(Failure::TooLate);
+    } else {
+        result.answer = Some(cbor::decode(answer).unwrap());
     }
     Commit {
         run: None,
@@ -42,16 +76,6 @@ fn end_of(id: &str, answer: &[u8]) -> Commit {
         answer: answer.to_vec(),
         readings: Vec::new(),
     }
-}
-
-/// As many tasks that wait, in no time.
-pub(crate) fn fill_queue(store: &Store, tasks: u64) {
-    let sql = format!(
-        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {tasks})
-         INSERT INTO tasks (id, payload, envelope, name, service, signer, image, accepted, state)
-         SELECT 'fill-' || i, x'00', '', 'a', 'a', 'a', 'a', 0, 'queued' FROM n"
-    );
-    store.connection().execute_batch(&sql).unwrap();
 }
 
 #[test]
@@ -64,10 +88,8 @@ fn what_was_stored_is_there_after_the_store_is_opened_again() {
         attempts: 2,
         at: now(),
     };
-    store.persist(&name("b"), &change).unwrap();
-    store
-        .commit(&end_of("a", &[0x18, 0x2a]), &Logs::default())
-        .unwrap();
+    assert!(persist(&store, "b", &change).unwrap());
+    assert!(end(&store, "a", &[0x18, 0x2a]).unwrap());
     drop(store);
     let store = Store::open(folder.path()).unwrap();
     let result = store.result(&name("a")).unwrap().unwrap();
@@ -87,7 +109,7 @@ fn the_same_id_with_another_task_is_refused_and_names_who_has_it() {
     let store = Store::open(folder.path()).unwrap();
     accept(&store, "a");
     let other = mtw_with("a", |t| t["task"]["name"] = "other".into());
-    let refused = store.accept(&verified(&other), &envelope(&other).to_json(), now());
+    let refused = take(&store, newcomer(&other));
     assert!(matches!(refused, Err(StoreError::OtherTask { signer, .. }) if signer == name("city")));
 }
 
@@ -96,19 +118,16 @@ fn a_task_has_one_result_whatever_comes_later() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
     accept(&store, "a");
-    store.commit(&end_of("a", &[1]), &Logs::default()).unwrap();
-    let second = store.commit(&end_of("a", &[2]), &Logs::default());
-    assert!(matches!(second, Err(StoreError::NotOpen { .. })));
-    let again = store.persist(&name("a"), &Change::Queued { attempts: 0 });
-    assert!(matches!(again, Err(StoreError::NotOpen { .. })));
-    assert_eq!(
-        store.result(&name("a")).unwrap().unwrap().answer,
-        Some(1.into())
-    );
-    assert!(matches!(
-        store.commit(&end_of("none", &[1]), &Logs::default()),
-        Err(StoreError::NotOpen { .. })
-    ));
+    assert!(end(&store, "a", &[1]).unwrap());
+    assert!(!end(&store, "a", &[2]).unwrap());
+    assert!(!persist(&store, "a", &Change::Queued { attempts: 0 }).unwrap());
+    let twice = [Write::End(ending("b", &[3])), Write::End(ending("b", &[4]))];
+    accept(&store, "b");
+    assert_eq!(store.store(&twice, &[]).unwrap().applied, [true, false]);
+    let answer = |id: &str| store.result(&name(id)).unwrap().unwrap().answer;
+    assert_eq!((answer("a"), answer("b")), (Some(1.into()), Some(3.into())));
+    assert!(!end(&store, "none", &[1]).unwrap());
+    assert_eq!(store.counts().done, 2);
 }
 
 #[test]
@@ -192,7 +211,7 @@ fn a_full_database_refuses_a_task_and_keeps_what_it_has() {
     let large = mtw_with("large", |t| {
         t["function"]["params"] = serde_json::json!({ "x": "x".repeat(60_000) });
     });
-    let refused = store.accept(&verified(&large), &envelope(&large).to_json(), now());
+    let refused = take(&store, newcomer(&large));
     assert!(
         refused.as_ref().is_err_and(StoreError::is_full),
         "{refused:?}"
@@ -200,11 +219,7 @@ fn a_full_database_refuses_a_task_and_keeps_what_it_has() {
     assert_eq!(store.summary(&name("large")).unwrap(), None);
     assert_eq!(store.unfinished().unwrap().len(), 1);
     store.connection().execute_batch(&most(1_000_000)).unwrap();
-    assert!(
-        store
-            .accept(&verified(&large), &envelope(&large).to_json(), now())
-            .is_ok()
-    );
+    assert!(take(&store, newcomer(&large)).is_ok());
 }
 
 #[test]
@@ -273,5 +288,5 @@ fn lists_go_from_new_to_old_page_by_page() {
     filter.after = first.next;
     let second = store.list(&filter).unwrap();
     assert_eq!((second.tasks[0].id.clone(), second.next), (name("a"), None));
-    assert_eq!(store.counts().unwrap().queued, 3);
+    assert_eq!(store.counts().queued, 3);
 }

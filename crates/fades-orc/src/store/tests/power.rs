@@ -5,19 +5,20 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex};
 
+use fades_task::identity::Name;
 use fades_task::result::TaskState;
 use fades_trust::task::VerifiedTask;
 
 use super::disk::{Dice, Disk};
-use super::{end_of, vfs};
-use crate::api::types::Logs;
+use super::{ending, vfs};
 use crate::core::Change;
 use crate::samples::{envelope, mtw_with, name, now, verified};
+use crate::store::group::{Ending, Newcomer, Write};
 use crate::store::{Store, StoreError};
 
 const TASKS: u64 = 12;
 
-/// Tasks of different lengths, with their envelopes.
+/// Tasks of different lengths.
 static SIGNED: LazyLock<Vec<(VerifiedTask, String)>> = LazyLock::new(|| {
     let task = |n: u64| {
         let length = (n as usize * 997) % 6000;
@@ -44,12 +45,32 @@ struct Belief {
     maybe: Option<Known>,
 }
 
+/// Operations that are stored together.
+#[derive(Default)]
+struct Group {
+    changes: Vec<(u64, Change)>,
+    endings: Vec<Ending>,
+    newcomers: Vec<Newcomer>,
+    /// What each task is afterwards.
+    wanted: Vec<(u64, Known)>,
+    /// Tasks that had ended before.
+    ended: Vec<Name>,
+}
+
+fn id(n: u64) -> Name {
+    name(&format!("t{n}"))
+}
+
 struct Model<'a> {
     disk: &'a Mutex<Disk>,
     vfs: &'a str,
     synchronous: &'a str,
     folder: &'a Path,
     beliefs: BTreeMap<u64, Belief>,
+    /// Most operations of a group, less one.
+    group: u64,
+    /// A group of several operations was cut: all of it is there, or nothing.
+    whole: bool,
     dice: Dice,
 }
 
@@ -64,56 +85,85 @@ impl Model<'_> {
         Ok(store)
     }
 
-    /// One operation on one task, and what it makes of it.
+    /// One group of operations on different tasks, and what it makes of them.
     fn operate(&mut self, store: &Store) -> Result<(), String> {
-        let n = self.dice.roll(TASKS);
-        let belief = self.beliefs.entry(n).or_default().clone();
-        let id = name(&format!("t{n}"));
-        let (wanted, done) = match (belief.known, self.dice.roll(6)) {
-            (None, _) => {
-                let (task, envelope) = &SIGNED[n as usize];
-                let done = store.accept(task, envelope, now()).map(|a| a.fresh);
-                if done.as_ref().is_ok_and(|fresh| !fresh) {
-                    return Err(format!("{id} was there before it was accepted"));
+        let mut group = Group::default();
+        for _ in 0..=self.dice.roll(self.group) {
+            let n = self.dice.roll(TASKS);
+            if group.wanted.iter().all(|(other, _)| *other != n) {
+                self.plan(n, &mut group);
+            }
+        }
+        let ids: Vec<Name> = group.changes.iter().map(|(n, _)| id(*n)).collect();
+        let changes = ids.iter().zip(&group.changes);
+        let mut writes: Vec<Write<'_>> = changes.map(|(id, (_, c))| Write::State(id, c)).collect();
+        writes.extend(group.endings.into_iter().map(Write::End));
+        match store.store(&writes, &group.newcomers) {
+            Ok(stored) => {
+                for (write, applied) in writes.iter().zip(&stored.applied) {
+                    if *applied == group.ended.contains(write.id()) {
+                        return Err(format!("{}: applied is {applied}", write.id()));
+                    }
                 }
-                (Known::Open { attempts: 0 }, done.map(|_| ()))
+                for accepted in stored.accepted {
+                    accepted
+                        .ok()
+                        .filter(|a| a.fresh)
+                        .ok_or("a task was there before it was accepted")?;
+                }
+                for (n, wanted) in group.wanted {
+                    self.beliefs.entry(n).or_default().known = Some(wanted);
+                }
+            }
+            Err(_) if vfs::locked(self.disk).is_off() => {
+                self.whole = group.wanted.len() > 1;
+                for (n, wanted) in group.wanted {
+                    self.beliefs.entry(n).or_default().maybe = Some(wanted);
+                }
+            }
+            Err(e) => return Err(format!("{e:?}")),
+        }
+        Ok(())
+    }
+
+    /// One operation on one task, and what it would make of it.
+    fn plan(&mut self, n: u64, group: &mut Group) {
+        let known = self.beliefs.entry(n).or_default().known.clone();
+        let wanted = match (known, self.dice.roll(6)) {
+            (None, dice) => {
+                let (task, envelope) = SIGNED[n as usize].clone();
+                let started = (dice < 3).then(now);
+                group.newcomers.push(Newcomer {
+                    task,
+                    envelope,
+                    accepted: now(),
+                    started,
+                });
+                let attempts = u32::from(started.is_some());
+                Known::Open { attempts }
             }
             (Some(Known::Ended { answer }), _) => {
-                let second = store.commit(&end_of(id.as_str(), &[9]), &Logs::default());
-                if second.is_ok() {
-                    return Err(format!("{id} ended twice"));
-                }
-                (Known::Ended { answer }, Ok(()))
+                group.ended.push(id(n));
+                group.endings.push(ending(id(n).as_str(), &[9]));
+                Known::Ended { answer }
             }
-            (Some(Known::Open { attempts }), 0) => {
+            (Some(Known::Open { .. }), 0) => {
                 let answer = self.dice.roll(8) as u8;
-                let commit = end_of(id.as_str(), &[answer]);
-                let _ = attempts;
-                (
-                    Known::Ended { answer },
-                    store.commit(&commit, &Logs::default()),
-                )
+                group.endings.push(ending(id(n).as_str(), &[answer]));
+                Known::Ended { answer }
             }
             (Some(Known::Open { attempts }), 1) => {
                 let attempts = attempts + 1;
-                let change = Change::Running {
-                    attempts,
-                    at: now(),
-                };
-                (Known::Open { attempts }, store.persist(&id, &change))
+                let at = now();
+                group.changes.push((n, Change::Running { attempts, at }));
+                Known::Open { attempts }
             }
             (Some(Known::Open { attempts }), _) => {
-                let change = Change::Queued { attempts };
-                (Known::Open { attempts }, store.persist(&id, &change))
+                group.changes.push((n, Change::Queued { attempts }));
+                Known::Open { attempts }
             }
         };
-        let belief = self.beliefs.entry(n).or_default();
-        match done {
-            Ok(()) => belief.known = Some(wanted),
-            Err(_) if vfs::locked(self.disk).is_off() => belief.maybe = Some(wanted),
-            Err(e) => return Err(format!("{id}: {e:?}")),
-        }
-        Ok(())
+        group.wanted.push((n, wanted));
     }
 
     /// Compares what is there with what must be.
@@ -126,8 +176,9 @@ impl Model<'_> {
         if sound != "ok" {
             return Err(sound);
         }
+        let (mut made, mut unmade) = (Vec::new(), Vec::new());
         for (n, belief) in &mut self.beliefs {
-            let id = name(&format!("t{n}"));
+            let id = id(*n);
             let result = store.result(&id).map_err(failed)?;
             let found = match result {
                 None => None,
@@ -147,7 +198,18 @@ impl Model<'_> {
                     belief.known
                 ));
             }
+            if maybe.is_some() && maybe != belief.known {
+                if found == maybe {
+                    &mut made
+                } else {
+                    &mut unmade
+                }
+                .push(id);
+            }
             belief.known = found;
+        }
+        if std::mem::take(&mut self.whole) && !made.is_empty() && !unmade.is_empty() {
+            return Err(format!("half a group: {made:?} without {unmade:?}"));
         }
         let open = self
             .beliefs
@@ -183,7 +245,7 @@ impl Model<'_> {
 }
 
 /// What went wrong, for each seed with which something did.
-fn lives(vfs_name: &str, synchronous: &str, seeds: u64) -> Vec<String> {
+fn lives(vfs_name: &str, synchronous: &str, group: u64, seeds: u64) -> Vec<String> {
     let disk = vfs::register(vfs_name);
     let folder = tempfile::tempdir().unwrap();
     let mut wrong = Vec::new();
@@ -195,6 +257,8 @@ fn lives(vfs_name: &str, synchronous: &str, seeds: u64) -> Vec<String> {
             synchronous,
             folder: folder.path(),
             beliefs: BTreeMap::new(),
+            group,
+            whole: false,
             dice: Dice::new(seed + 1000),
         };
         if let Err(e) = model.live(4) {
@@ -206,14 +270,21 @@ fn lives(vfs_name: &str, synchronous: &str, seeds: u64) -> Vec<String> {
 
 #[test]
 fn no_power_cut_loses_what_was_acknowledged_or_ends_a_task_twice() {
-    let wrong = lives("fades-power-full", "EXTRA", 60);
+    let wrong = lives("fades-power-full", "EXTRA", 1, 60);
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn no_power_cut_in_a_group_leaves_half_of_it() {
+    let wrong = lives("fades-power-group", "EXTRA", 8, 60);
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 #[test]
 fn the_power_cut_test_notices_when_less_is_synced() {
-    for (vfs_name, synchronous) in [("fades-power-off", "OFF"), ("fades-power-normal", "NORMAL")] {
-        let wrong = lives(vfs_name, synchronous, 10);
-        assert!(!wrong.is_empty(), "{synchronous}");
+    for (synchronous, group) in [("OFF", 1), ("NORMAL", 1), ("OFF", 8), ("NORMAL", 8)] {
+        let vfs_name = format!("fades-power-{synchronous}-{group}");
+        let wrong = lives(&vfs_name, synchronous, group, 10);
+        assert!(!wrong.is_empty(), "{synchronous}, groups of {group}");
     }
 }

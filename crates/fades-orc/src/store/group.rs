@@ -1,0 +1,234 @@
+//! Changes that are stored together: one transaction, one sync.
+//!
+//! A sync takes as long for one change as for a hundred, so the driver hands
+//! over all changes of a turn at once. All of them are on the disk when this
+//! succeeds, none when it fails. A change that does not apply, because its
+//! task has ended or an id is taken, changes no row and does not hinder the
+//! others.
+
+use std::sync::Arc;
+
+use fades_task::identity::Name;
+use fades_task::result::{TaskResult, TaskState};
+use fades_task::time::Time;
+use fades_trust::task::VerifiedTask;
+use rusqlite::{OptionalExtension, Transaction};
+
+use super::{Acceptance, Store, StoreError, rows};
+use crate::api::types::{Logs, TaskSummary};
+use crate::core::{Change, Commit};
+
+const DOING: &str = "storing tasks and results";
+
+/// An admitted task, to be stored.
+#[derive(Debug)]
+pub struct Newcomer {
+    /// The task.
+    pub task: VerifiedTask,
+    /// Its envelope, as JSON.
+    pub envelope: String,
+    /// When it was accepted.
+    pub accepted: Time,
+    /// It is started at once: its first attempt begins at this time.
+    pub started: Option<Time>,
+}
+
+/// A new state of a task that is stored already.
+#[derive(Debug)]
+pub enum Write<'a> {
+    /// One that is not final.
+    State(&'a Name, &'a Change),
+    /// The final one.
+    End(Ending),
+}
+
+/// The end of a task, in the forms in which it is stored and shown.
+#[derive(Debug)]
+pub struct Ending {
+    pub(super) id: Name,
+    pub(super) state: TaskState,
+    pub(super) attempts: u32,
+    pub(super) finished: Time,
+    /// The result without the answer: that is kept as the bytes that the
+    /// function gave, not a second time.
+    pub(super) bare: String,
+    /// The result as the API shows it.
+    pub(super) shown: Arc<str>,
+    pub(super) answer: Vec<u8>,
+    pub(super) readings: Vec<u8>,
+    pub(super) log: String,
+}
+
+/// A result consists of texts, numbers and what was decoded from CBOR; all of
+/// it has a JSON form.
+pub(super) fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+impl Ending {
+    /// Out of what the core decided.
+    #[must_use]
+    pub fn new(commit: &Commit, logs: &Logs) -> Self {
+        let result = &commit.result;
+        let shown = json(result);
+        let bare = match &result.answer {
+            None => shown.clone(),
+            Some(_) => json(&without_answer(result)),
+        };
+        Self {
+            id: result.id.clone(),
+            state: result.state,
+            attempts: result.attempts,
+            finished: result.finished.unwrap_or(result.accepted),
+            bare,
+            shown: shown.into(),
+            answer: commit.answer.clone(),
+            readings: commit.readings.clone(),
+            log: json(logs),
+        }
+    }
+}
+
+fn without_answer(result: &TaskResult) -> TaskResult {
+    TaskResult {
+        answer: None,
+        ..result.clone()
+    }
+}
+
+/// What became of a group.
+#[derive(Debug, Default)]
+pub struct Stored {
+    /// For each new state, in order, whether its task was open. The first end
+    /// of a task stands.
+    pub applied: Vec<bool>,
+    /// For each newcomer, in order, whether it is in the store now.
+    pub accepted: Vec<Result<Acceptance, StoreError>>,
+}
+
+impl Store {
+    /// Stores a group: the new states in order, then the new tasks.
+    ///
+    /// # Errors
+    /// When the database failed: nothing of the group is stored.
+    pub fn store(
+        &self,
+        writes: &[Write<'_>],
+        newcomers: &[Newcomer],
+    ) -> Result<Stored, StoreError> {
+        let mut stored = Stored::default();
+        if writes.is_empty() && newcomers.is_empty() {
+            return Ok(stored);
+        }
+        let sql = |e| self.sql(DOING, e);
+        let mut connection = self.connection();
+        let transaction = connection.transaction().map_err(sql)?;
+        for write in writes {
+            let applied = apply(&transaction, write).map_err(sql)?;
+            stored.applied.push(applied);
+        }
+        for newcomer in newcomers {
+            stored.accepted.push(self.take(&transaction, newcomer)?);
+        }
+        transaction.commit().map_err(sql)?;
+        // While the connection is held: nobody reads a state there that is not
+        // known here.
+        self.remember(writes, &stored);
+        Ok(stored)
+    }
+
+    /// The newcomer's row, or the one that was there before. The outer error
+    /// is the database's, the inner one concerns this task alone.
+    fn take(
+        &self,
+        transaction: &Transaction<'_>,
+        newcomer: &Newcomer,
+    ) -> Result<Result<Acceptance, StoreError>, StoreError> {
+        let sql = |e| self.sql(DOING, e);
+        if rows::insert_task(transaction, newcomer).map_err(sql)? {
+            if let Some(at) = newcomer.started {
+                rows::note_use(transaction, newcomer.task.image(), at).map_err(sql)?;
+            }
+            return Ok(Ok(Acceptance {
+                seq: transaction.last_insert_rowid(),
+                fresh: true,
+                summary: newcomer.summary(),
+            }));
+        }
+        let id = &newcomer.task.mtw().task.id;
+        let before = rows::accepted_as(transaction, id).optional().map_err(sql)?;
+        let (seq, payload, summary) =
+            before.ok_or_else(|| self.damaged(format!("task {id} vanished")))?;
+        if payload == newcomer.task.payload().0 {
+            return Ok(Ok(Acceptance {
+                seq,
+                fresh: false,
+                summary,
+            }));
+        }
+        Ok(Err(StoreError::OtherTask {
+            id: id.clone(),
+            signer: summary.signer,
+        }))
+    }
+
+    fn remember(&self, writes: &[Write<'_>], stored: &Stored) {
+        let mut recent = self.recent();
+        let applied = writes.iter().zip(&stored.applied).filter(|(_, a)| **a);
+        for (write, _) in applied {
+            match write {
+                Write::State(id, change) => recent.changed(id, change),
+                Write::End(ending) => recent.ended(ending),
+            }
+        }
+        for acceptance in stored.accepted.iter().flatten().filter(|a| a.fresh) {
+            recent.accepted(acceptance.summary.clone());
+        }
+    }
+}
+
+impl Write<'_> {
+    /// The task that it is about.
+    #[must_use]
+    pub const fn id(&self) -> &Name {
+        match self {
+            Self::State(id, _) => id,
+            Self::End(ending) => &ending.id,
+        }
+    }
+}
+
+impl Newcomer {
+    /// As it is stored.
+    pub(super) fn summary(&self) -> TaskSummary {
+        let mtw = self.task.mtw();
+        TaskSummary {
+            id: mtw.task.id.clone(),
+            name: mtw.task.name.clone(),
+            service: mtw.task.service.clone(),
+            signer: self.task.signer().clone(),
+            state: match self.started {
+                Some(_) => TaskState::Running,
+                None => TaskState::Queued,
+            },
+            function: mtw.function.image.clone(),
+            attempts: u32::from(self.started.is_some()),
+            accepted: self.accepted,
+            started: self.started,
+            finished: None,
+        }
+    }
+}
+
+/// Whether the task was open.
+fn apply(transaction: &Transaction<'_>, write: &Write<'_>) -> rusqlite::Result<bool> {
+    match write {
+        Write::State(id, Change::Running { attempts, at }) => {
+            rows::set_running(transaction, id, *attempts, *at)
+        }
+        Write::State(id, Change::Queued { attempts }) => {
+            rows::set_queued(transaction, id, *attempts)
+        }
+        Write::End(ending) => rows::end_task(transaction, ending),
+    }
+}
