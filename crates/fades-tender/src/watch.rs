@@ -121,6 +121,8 @@ impl Watch {
 
     /// A function begins: starts both clocks.
     pub(crate) fn begin(&mut self, limits: &Limits) {
+        // There is no signal for what happens while somebody waits to receive.
+        look(libc::SIGIO);
         self.cpu_start = cpu_time(self.cpu);
         self.cpu_last = Duration::ZERO;
         self.start(limits);

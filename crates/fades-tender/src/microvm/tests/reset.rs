@@ -432,7 +432,7 @@ fn rights_are_those_of_the_function_that_runs_now() {
         all.sort_by_key(|s| s.start);
         template(poke(), all)
     };
-    let mut templates = vec![
+    let mut templates = [
         (template(poke(), vec![]), false),
         (with(Access::Write, 0), true),
         (with(Access::Execute, 3), false),
