@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use fades_orc::api::types::IsolationInfo;
 use fades_orc::config::{BrokerConfig, NodeConfig};
@@ -82,6 +83,10 @@ fn config(folder: &Path) -> Outcome<NodeConfig> {
             base: folder.to_owned(),
         },
         parallel: settings["parallel"].as_u64().unwrap_or(2) as usize,
+        spare_for: match settings["spare-for-ms"].as_u64() {
+            Some(ms) => Duration::from_millis(ms),
+            None => fades_orc::config::SPARE_FOR,
+        },
         memory: Size(settings["memory"].as_u64().unwrap_or(64 << 20)),
         caps: Limits {
             memory: Size(32 << 20),
@@ -118,8 +123,7 @@ fn descriptor(number: i32) -> Outcome<Channel> {
 /// A tender, and how the file `tender.json` beside it wants it to behave:
 /// `microvms` is how many shells with that isolation can be made, `shells` how
 /// many at all, `template-bytes` the length of templates; `unsealed` leaves
-/// them open, `deaf` is the number of the shell that dies of its first run
-/// without reading it.
+/// them open, `deaf` shells die of their first run without reading it.
 struct Tender {
     control: Channel,
     folder: PathBuf,
@@ -200,7 +204,7 @@ impl Tender {
             return self.say(&TenderReport::Refused(Refused::Isolation { reason }));
         }
         self.say(&TenderReport::Shell { simd, made_us: 1 })?;
-        if self.settings["deaf"].as_u64() == Some(number) {
+        if self.settings["deaf"] == true {
             let mut fds = [rustix::event::PollFd::new(
                 &self.control,
                 rustix::event::PollFlags::IN,
@@ -229,6 +233,7 @@ impl Tender {
         };
         let run = Run {
             control: &self.control,
+            folder: &self.folder,
             data: data.into(),
             template: template.into(),
             isolation,
@@ -261,6 +266,7 @@ struct Run<'a> {
     control: &'a Channel,
     data: Channel,
     template: File,
+    folder: &'a Path,
     isolation: Isolation,
     act: &'a str,
     lines: u64,
@@ -300,6 +306,11 @@ impl Run<'_> {
                 // Until somebody kills it.
                 let _ = self.control.receive::<TenderRequest>(None)?;
                 std::process::exit(0);
+            }
+            "pause" => {
+                while !self.folder.join("go").exists() {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
             }
             _ => {}
         }

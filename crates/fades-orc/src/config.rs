@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use fades_task::identity::Name;
 use fades_task::limits::Limits;
@@ -13,6 +14,9 @@ use crate::api::types::IsolationInfo;
 
 /// Most tasks that may wait.
 pub const QUEUE_MAX: u64 = 10_000;
+
+/// What [`NodeConfig::spare_for`] is where there is no reason for anything else.
+pub const SPARE_FOR: Duration = Duration::from_secs(30);
 
 /// Configuration of a node.
 #[derive(Debug, Clone)]
@@ -39,6 +43,8 @@ pub struct NodeConfig {
     pub parallel: usize,
     /// Memory for functions, all together.
     pub memory: Size,
+    /// For how long a peak of runs at once keeps tenders waiting at least.
+    pub spare_for: Duration,
     /// The largest limits that a task may ask for.
     pub caps: Limits,
     /// What each isolation says of itself, strongest first.

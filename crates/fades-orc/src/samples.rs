@@ -134,6 +134,7 @@ pub(crate) fn config(folder: &Path) -> NodeConfig {
             base: folder.to_owned(),
         },
         parallel: 2,
+        spare_for: crate::config::SPARE_FOR,
         memory: Size(64 << 20),
         caps: Limits::MAX,
         isolation: vec![

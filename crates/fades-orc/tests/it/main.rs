@@ -5,6 +5,7 @@ mod client;
 mod deaths;
 mod life;
 mod places;
+mod pool;
 mod questions;
 mod refusals;
 mod site;

@@ -5,14 +5,10 @@
 //! period in which it was and for the next one.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use fades_task::limits::{Isolation, Limits};
 use fades_task::quantity::Size;
 use fades_task::shell::{Class, Needs};
-
-/// For how long a peak counts at least.
-pub(super) const PERIOD: Duration = Duration::from_secs(30);
 
 /// What a waiting shell takes, bytes: its process and its machine, without
 /// what depends on its class.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use fades_task::message::Refused;
 use tracing::{debug, info, warn};
 
-use super::demand::{Kind, PERIOD};
+use super::demand::Kind;
 use super::templates::Key;
 use super::workers::{Order, TemplateError};
 use super::{Heard, Member, Phase, Pool, ShellId, Work};
@@ -40,7 +40,8 @@ pub(super) struct Shortage {
 #[derive(Debug)]
 pub(super) struct Barren {
     failures: u32,
-    until: Instant,
+    /// No spare is tried until then; later, as soon as there is a reason to.
+    until: Option<Instant>,
 }
 
 /// What became of a run that wants a shell.
@@ -72,7 +73,7 @@ impl Pool {
         self.order_shells();
         self.keep_to_budget();
         if self.period_ends.is_none() && !self.demand.is_calm() {
-            self.period_ends = Some(Instant::now() + PERIOD);
+            self.period_ends = Some(Instant::now() + self.config.spare_for);
         }
         self.show();
     }
@@ -261,9 +262,8 @@ impl Pool {
                 self.order_shell(kind);
             }
         }
-        let now = Instant::now();
         for kind in kinds {
-            let barren = self.barren.get(&kind).is_some_and(|b| b.until > now);
+            let barren = self.barren.get(&kind).is_some_and(|b| b.until.is_some());
             while !barren && self.has_too_few(kind) {
                 self.order_shell(kind);
             }
@@ -343,7 +343,7 @@ impl Pool {
         let pause = super::pause(BARREN_PAUSE, failures, BARREN_PAUSE_MAX);
         let barren = Barren {
             failures: failures + 1,
-            until: Instant::now() + pause,
+            until: Some(Instant::now() + pause),
         };
         self.barren.insert(kind, barren);
     }
@@ -447,10 +447,7 @@ impl Pool {
     /// When [`Self::due`] should be called next, if nothing happens before.
     pub(in crate::driver) fn next_due(&self) -> Option<Instant> {
         let short = self.shortage.as_ref().filter(|s| s.active).map(|s| s.until);
-        let now = Instant::now();
-        let barren = self.barren.values().map(|b| b.until);
-        // What is past is tried again whenever anything happens.
-        let barren = barren.filter(|until| *until > now).min();
+        let barren = self.barren.values().filter_map(|b| b.until).min();
         [short, barren, self.period_ends]
             .into_iter()
             .flatten()
@@ -462,6 +459,9 @@ impl Pool {
         let now = Instant::now();
         if let Some(shortage) = self.shortage.as_mut().filter(|s| s.until <= now) {
             shortage.active = false;
+        }
+        for barren in self.barren.values_mut() {
+            barren.until = barren.until.filter(|until| *until > now);
         }
         if self.period_ends.is_some_and(|end| end <= now) {
             self.period_ends = None;
