@@ -6,18 +6,19 @@
 //! lies. With each of them it begins again, between the smallest and the largest
 //! key that the bin has (which are one where readings repeat), and among the
 //! bin's own values where they are few enough to be gathered. A round decides
-//! ten bits, so there are seven at the most.
+//! eleven bits where there are many values.
 
 use fades_sdk::prelude::*;
 
-/// Bits that one round decides.
-const BITS: u32 = 10;
+/// Bits that one round decides at most. With less than ten, keys far below a
+/// range could not be told from those within it, see [`bin`].
+const BITS: u32 = 11;
 
 const BINS: usize = 1 << BITS;
 
 /// Values next to each other count in tables of their own: readings change
 /// slowly, and an addition to a bin that was added to just now has to wait.
-const TABLES: usize = 4;
+const TABLES: usize = 2;
 
 /// Values that are gathered in a round however few there are in all.
 const FEW: usize = 512;
@@ -72,7 +73,8 @@ pub(crate) fn at(ranks: &[u64], parts: &[&[f64]], low: f64, high: f64) -> Vec<f6
 /// What rounds have in common: memory that is used again, and how much.
 struct Bins {
     counts: Box<[[u32; BINS + 1]; TABLES]>,
-    /// Which of the ranges that a round leads to a bin is, if any.
+    /// Which of the ranges that a round leads to a bin is, if any; between rounds
+    /// none is.
     narrower: Box<[u16; BINS + 1]>,
     /// Values that may be gathered in one round.
     room: usize,
@@ -89,17 +91,24 @@ impl Bins {
 
     /// The ranges within `range` in which its wanted ranks lie.
     fn narrow(&mut self, range: &Range, ranks: &[u64], parts: &[&[f64]]) -> Vec<Range> {
+        // As many bins as values, so that few values cost little.
+        let values = range.gathered.as_ref().map_or(BINS, Vec::len);
+        let bits = (usize::BITS - values.leading_zeros()).min(BITS);
         let width = u64::BITS - (range.high - range.low).leading_zeros();
-        let shift = width.saturating_sub(BITS);
-        self.count(parts, range.low, shift);
-        let mut narrower = self.wanted(range, ranks, shift);
+        let shift = width.saturating_sub(bits);
+        let used = 1 << bits;
+        self.count(parts, range.low, shift, used);
+        let mut narrower = self.wanted(range, ranks, used);
         self.look(&mut narrower, parts, range.low, shift);
+        for found in &narrower {
+            self.narrower[bin(found.low, range.low, shift)] = NOBODY;
+        }
         narrower
     }
 
-    fn count(&mut self, parts: &[&[f64]], low: u64, shift: u32) {
+    fn count(&mut self, parts: &[&[f64]], low: u64, shift: u32, used: usize) {
         for table in self.counts.iter_mut() {
-            table.fill(0);
+            table[..used].fill(0);
         }
         for part in parts {
             let (whole, rest) = part.as_chunks::<TABLES>();
@@ -115,19 +124,19 @@ impl Bins {
     }
 
     /// The bins in which ranks are wanted, as ranges whose keys are not known yet.
-    fn wanted(&mut self, range: &Range, ranks: &[u64], shift: u32) -> Vec<Range> {
-        self.narrower.fill(NOBODY);
+    fn wanted(&mut self, range: &Range, ranks: &[u64], used: usize) -> Vec<Range> {
         let mut bins = Vec::new();
         let (mut before, mut next, mut room) = (range.before, range.wanted.start, self.room);
-        for bin in 0..BINS {
-            let count: u64 = self.counts.iter().map(|table| u64::from(table[bin])).sum();
+        for bin in 0..used {
+            let counts = self.counts.iter().map(|table| u64::from(table[bin]));
+            let count: u64 = counts.sum();
             let first = next;
             while next < range.wanted.end && ranks[next] < before + count {
                 next += 1;
             }
             if first < next {
                 self.narrower[bin] = bins.len() as u16;
-                let fits = shift > 0 && count as usize <= room;
+                let fits = count as usize <= room;
                 room -= if fits { count as usize } else { 0 };
                 bins.push(Range {
                     low: u64::MAX,
@@ -158,15 +167,15 @@ impl Bins {
     }
 }
 
-/// The bin of a key. The last one may get keys above the range as well, which
-/// changes nothing for ranks within it.
+/// The bin of a key.
+///
+/// The last bin in use may get keys above the range as well, which changes
+/// nothing for ranks within it. Keys below the range get [`OUTSIDE`]: there are
+/// none in the first round, and later a range with its bins spans at most 2^53
+/// keys, where the lowest and the highest number are 2^64 - 2^53 apart.
 #[inline(always)]
 fn bin(key: u64, low: u64, shift: u32) -> usize {
-    if key < low {
-        OUTSIDE
-    } else {
-        ((key - low) >> shift).min(OUTSIDE as u64) as usize
-    }
+    (key.wrapping_sub(low) >> shift).min(OUTSIDE as u64) as usize
 }
 
 /// An integer that sorts as the number does.
@@ -236,6 +245,15 @@ mod tests {
             .chain([f64::MIN, f64::MAX, -1e-310])
             .collect();
         check(&values, &[0, 1, 25_000, 25_001, 49_999, 50_002]);
+    }
+
+    #[test]
+    fn the_lowest_number_is_below_the_highest_ones() {
+        let values: Vec<f64> = mixed(20_000)
+            .map(|m| f64::from_bits(f64::MAX.to_bits() - (m >> 16 & 0x3_ffff_ffff_ffff)))
+            .chain([f64::MIN; 1000])
+            .collect();
+        check(&values, &[999, 1000, 1001, 11_000, 20_998, 20_999]);
     }
 
     #[test]
