@@ -171,6 +171,9 @@ pub struct Store {
     /// What is known of functions, for the same reason.
     functions: Mutex<HashMap<Digest, FunctionInfo>>,
     images: Images,
+    /// Groups that were stored.
+    #[cfg(test)]
+    groups: std::sync::atomic::AtomicU64,
     /// Held for the life of the store.
     _lock: File,
 }
@@ -203,6 +206,8 @@ impl Store {
             functions: Mutex::new(functions.into_iter().map(|f| (f.digest, f)).collect()),
             path,
             images,
+            #[cfg(test)]
+            groups: 0.into(),
             _lock: lock,
         })
     }

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::samples::{ended, mtw, mtw_with, name, now};
 
+mod clocks;
 mod model;
 
 const SECOND: u64 = 1_000_000_000;

@@ -312,15 +312,28 @@ impl Pool {
                 self.shared.live().log(&work.job.task, line, limit);
                 return;
             }
-            (TenderReport::Ready { isolation, .. }, Phase::Heard) => {
-                TenderEvent::Ready { isolation }
+            (
+                TenderReport::Ready {
+                    isolation: used, ..
+                },
+                Phase::Heard,
+            ) => {
+                // Its run fails for that, and it must not become clean before
+                // somebody says so.
+                if used != isolation {
+                    work.killed = true;
+                    member.shell.child().kill();
+                }
+                TenderEvent::Ready { isolation: used }
             }
             (TenderReport::Refused(refused), Phase::Heard) => {
                 work.phase = Phase::Ended { clean: false };
                 TenderEvent::Refused(refused)
             }
             (TenderReport::Ended(ended), Phase::Heard) => {
-                let clean = ended.exit == Exit::Done && isolation == Isolation::Microvm;
+                let clean = ended.exit == Exit::Done
+                    && ended.isolation == isolation
+                    && isolation == Isolation::Microvm;
                 work.phase = Phase::Ended { clean };
                 let kind = member.kind;
                 self.is_fertile(kind);

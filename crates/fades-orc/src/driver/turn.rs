@@ -356,3 +356,6 @@ fn leave_out_start(now: Now, id: Name, effects: &mut Vec<Effect>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

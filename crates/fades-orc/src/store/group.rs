@@ -131,6 +131,9 @@ impl Store {
             stored.accepted.push(self.take(&transaction, newcomer)?);
         }
         transaction.commit().map_err(sql)?;
+        #[cfg(test)]
+        self.groups
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         // While the connection is held: nobody reads a state there that is not
         // known here.
         self.remember(writes, &stored);

@@ -14,6 +14,29 @@ mod groups;
 mod power;
 mod vfs;
 
+impl Store {
+    /// Makes every change fail, or lets them happen again.
+    pub(crate) fn set_writable(&self, writable: bool) {
+        let pragma = format!("PRAGMA query_only = {}", u8::from(!writable));
+        self.connection().execute_batch(&pragma).unwrap();
+    }
+
+    /// How many more pages the database may have.
+    pub(crate) fn leave_room(&self, more: i64) {
+        let connection = self.connection();
+        let pages: i64 = connection
+            .query_row("PRAGMA page_count", [], |row| row.get(0))
+            .unwrap();
+        let most = format!("PRAGMA max_page_count = {}", pages + more);
+        connection.execute_batch(&most).unwrap();
+    }
+
+    /// Transactions that were synced so far.
+    pub(crate) fn groups(&self) -> u64 {
+        self.groups.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
 /// A task as it is handed in.
 pub(crate) fn newcomer(mtw: &Mtw) -> Newcomer {
     Newcomer {

@@ -4,6 +4,7 @@
 mod client;
 mod deaths;
 mod life;
+mod load;
 mod places;
 mod pool;
 mod questions;

@@ -13,16 +13,6 @@ fn large(id: &str) -> Newcomer {
     }))
 }
 
-/// How many more pages the database may have.
-fn leave_room(store: &Store, more: i64) {
-    let connection = store.connection();
-    let pages: i64 = connection
-        .query_row("PRAGMA page_count", [], |row| row.get(0))
-        .unwrap();
-    let most = format!("PRAGMA max_page_count = {}", pages + more);
-    connection.execute_batch(&most).unwrap();
-}
-
 #[test]
 fn a_change_that_does_not_apply_does_not_hinder_the_others() {
     let folder = tempfile::tempdir().unwrap();
@@ -113,7 +103,7 @@ fn a_group_that_does_not_fit_leaves_nothing_and_is_not_known() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
     accept(&store, "a");
-    leave_room(&store, 2);
+    store.leave_room(2);
     let (a, running) = (
         name("a"),
         Change::Running {
@@ -146,11 +136,11 @@ fn who_waits_for_a_result_is_told_after_it_is_stored_and_not_when_that_fails() {
     let Some(Known::Open { mut result, .. }) = store.known(&name("a")) else {
         panic!("it is open");
     };
-    leave_room(&store, 0);
+    store.leave_room(0);
     let text = [&[0x79, 0xea, 0x60][..], &[b'x'; 60_000]].concat();
     assert!(store.store(&[Write::End(ending("a", &text))], &[]).is_err());
     assert!(result.try_recv().is_err());
-    leave_room(&store, 1000);
+    store.leave_room(1000);
     end(&store, "a", &text).unwrap();
     let told: serde_json::Value = serde_json::from_str(&result.try_recv().unwrap()).unwrap();
     let stored = store.shown(&name("a")).unwrap().unwrap();
