@@ -5,12 +5,13 @@ use std::process::Command;
 use crate::tree::{Fault, succeeds};
 
 /// A program, and the Debian package that has it.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 7] = [
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("busybox", "busybox-static"),
     ("cpio", "cpio"),
     ("python3", "python3"),
     ("tar", "tar"),
+    ("valgrind", "valgrind"),
     ("xz", "xz-utils"),
 ];
 

@@ -23,8 +23,6 @@ use fades_sdk::reduce::Moments;
 mod exact;
 mod group;
 mod index;
-#[cfg(all(test, feature = "measure"))]
-mod natively;
 mod quantiles;
 mod ranks;
 mod sketch;
