@@ -1,13 +1,14 @@
 //! What becomes of a task that is taken.
 
-use fades_orc::api::types::{LogLine, Logs, TaskDetail, TaskList, TaskState};
+use fades_orc::api::types::{LogLine, Logs, TaskDetail, TaskList, TaskState, TaskSummary};
 use fades_task::exit::Exit;
 use fades_task::limits::Isolation;
 use fades_task::result::{Failure, RetrievalFailure};
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::site::{IMAGE, Site, task};
+use crate::client::Kept;
+use crate::site::{IMAGE, Site, signed, task};
 
 #[test]
 fn a_signed_task_is_answered_with_coverage_and_a_breakdown_that_adds_up() {
@@ -42,6 +43,64 @@ fn the_same_task_again_is_the_same_task_and_runs_once() {
     node.submit(&other).refuses(409, "choose a new id");
     let list: TaskList = node.get("/v1/tasks").json();
     assert_eq!(list.tasks.len(), 1);
+}
+
+#[test]
+fn the_same_task_handed_in_by_many_at_once_is_one_task_with_equal_answers() {
+    let site = Site::new();
+    let node = site.start();
+    for round in 0..10 {
+        let body = signed(&task(&format!("t{round}"), |t| {
+            t["function"]["params"] = json!({ "act": "hang" });
+        }));
+        let answers: Vec<_> = std::thread::scope(|scope| {
+            let hand_in = || scope.spawn(|| node.post("/v1/tasks", &body));
+            let all: Vec<_> = (0..4).map(|_| hand_in()).collect();
+            all.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        let fresh = answers.iter().filter(|a| a.status == 201).count();
+        let known = answers.iter().filter(|a| a.status == 200).count();
+        assert_eq!((fresh, known), (1, 3));
+        let first: TaskSummary = answers[0].json();
+        for answer in &answers {
+            let other: TaskSummary = answer.json();
+            assert_eq!(
+                (other.id, other.accepted),
+                (first.id.clone(), first.accepted)
+            );
+        }
+        node.post(&format!("/v1/tasks/t{round}/cancel"), b"");
+    }
+    let list: TaskList = node.get("/v1/tasks").json();
+    assert_eq!(list.tasks.len(), 10);
+}
+
+#[test]
+fn one_connection_serves_one_request_after_the_other() {
+    let site = Site::new();
+    let node = site.start();
+    let mut kept = Kept::open(&site.path("api.sock"));
+    for id in ["a", "b", "c"] {
+        let body = signed(&task(id, |_| ()));
+        assert_eq!(kept.ask("POST", "/v1/tasks", &body).0, 201);
+        let result = format!("/v1/tasks/{id}/result?wait=25s");
+        let (status, waited) = kept.ask("GET", &result, b"");
+        assert_eq!(status, 200);
+        assert_eq!(kept.ask("GET", &result, b""), (200, waited));
+    }
+    assert_eq!(kept.ask("GET", "/v1/tasks/none/result", b"").0, 404);
+    assert_eq!(node.info().tasks.done, 3);
+}
+
+#[test]
+fn a_result_is_the_same_from_memory_and_from_the_disk() {
+    let site = Site::new();
+    let node = site.start();
+    node.takes(&task("t1", |_| ()));
+    let told = node.result("t1");
+    node.stop();
+    let node = site.start_bare();
+    assert_eq!(node.result("t1"), told);
 }
 
 #[test]

@@ -3,8 +3,6 @@
 //!
 //! `cargo test --release -p fades-orc --test it -- --ignored --nocapture load`
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,54 +10,18 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::client::PATIENCE;
+use crate::client::Kept;
 use crate::site::{Site, signed, task};
 
-/// A connection that is kept.
-struct Kept(BufReader<UnixStream>);
-
-impl Kept {
-    fn open(socket: &Path) -> Self {
-        let stream = UnixStream::connect(socket).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self(BufReader::new(stream))
-    }
-
-    fn ask(&mut self, method: &str, path: &str, body: &[u8]) -> (u16, Vec<u8>) {
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: node\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        );
-        let request = [head.as_bytes(), body].concat();
-        self.0.get_mut().write_all(&request).unwrap();
-        let (mut status, mut length) = (0, 0);
-        loop {
-            let mut line = String::new();
-            assert!(self.0.read_line(&mut line).unwrap() > 0, "it was closed");
-            let line = line.trim_end().to_lowercase();
-            if let Some(rest) = line.strip_prefix("http/1.1 ") {
-                status = rest[..3].parse().unwrap();
-            } else if let Some(value) = line.strip_prefix("content-length: ") {
-                length = value.parse().unwrap();
-            } else if line.is_empty() {
-                break;
-            }
-        }
-        let mut body = vec![0; length];
-        self.0.read_exact(&mut body).unwrap();
-        (status, body)
-    }
-
-    /// Hands a task in and waits for its answer.
-    fn run(&mut self, id: &str, body: &[u8]) {
-        let (status, answer) = self.ask("POST", "/v1/tasks", body);
-        assert_eq!(status, 201, "{}", String::from_utf8_lossy(&answer));
-        let path = format!("/v1/tasks/{id}/result?wait=25s");
-        let (status, result) = self.ask("GET", &path, b"");
-        assert_eq!(status, 200);
-        let result: Value = serde_json::from_slice(&result).unwrap();
-        assert_eq!(result["state"], "done", "{result}");
-    }
+/// Hands a task in and waits for its answer.
+fn run(kept: &mut Kept, id: &str, body: &[u8]) {
+    let (status, answer) = kept.ask("POST", "/v1/tasks", body);
+    assert_eq!(status, 201, "{}", String::from_utf8_lossy(&answer));
+    let path = format!("/v1/tasks/{id}/result?wait=25s");
+    let (status, result) = kept.ask("GET", &path, b"");
+    assert_eq!(status, 200);
+    let result: Value = serde_json::from_slice(&result).unwrap();
+    assert_eq!(result["state"], "done", "{result}");
 }
 
 fn tasks(prefix: &str, count: usize) -> Vec<(String, Vec<u8>)> {
@@ -93,7 +55,7 @@ fn drive(
                     let due = rate.map(|r| begin + Duration::from_secs_f64(n as f64 / r));
                     let due = due.unwrap_or_else(Instant::now);
                     std::thread::sleep(due.saturating_duration_since(Instant::now()));
-                    kept.run(id, body);
+                    run(&mut kept, id, body);
                     latencies.lock().unwrap().push(due.elapsed());
                 }
             });
