@@ -10,6 +10,7 @@
 
 pub mod admission;
 pub mod api;
+mod cgroup;
 pub mod config;
 pub mod core;
 mod driver;

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use fades_task::identity::Name;
 use tokio::sync::watch;
 
-use crate::api::types::{BrokerInfo, LogLine, Logs, ShellsInfo, TenderInfo};
+use crate::api::types::{BrokerInfo, CgroupInfo, LogLine, Logs, ShellsInfo, TenderInfo};
 use crate::core::RunId;
 
 /// What is going on right now; nothing of it survives the process.
@@ -15,6 +15,7 @@ pub(crate) struct Live {
     pub(crate) broker: BrokerInfo,
     pub(crate) tenders: BTreeMap<RunId, TenderInfo>,
     pub(crate) shells: ShellsInfo,
+    pub(crate) cgroup: CgroupInfo,
     /// Logs of the runs that go on.
     logs: HashMap<Name, LiveLog>,
     pub(crate) store_error: Option<String>,

@@ -19,7 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fades_task::limits::Isolation;
+use fades_task::limits::{Isolation, Limits};
 use fades_task::message::{Refused, Start, TenderReport, TenderRequest};
 use fades_task::shell::Class;
 use fades_wire::spawn::{Child, NotStarted, Program};
@@ -28,6 +28,7 @@ use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
 pub use self::template::Template;
+use crate::cgroup::Group;
 
 /// A tender has this long to become a shell, or to make a template.
 pub const MAKE_WITHIN: Duration = Duration::from_secs(10);
@@ -37,6 +38,13 @@ const SEND_WITHIN: Duration = Duration::from_secs(2);
 
 /// A process whose channel has ended has this long to end as well.
 const GONE_WITHIN: Duration = Duration::from_secs(2);
+
+/// What a tender takes besides its function's memory, bytes, with room.
+const TENDER_NEEDS: u64 = 32 << 20;
+
+/// The kernel's tables for a machine's memory are smaller than that at least
+/// so many times.
+const TABLES: u64 = 128;
 
 /// Why there is no shell or no template.
 #[derive(Debug, thiserror::Error)]
@@ -173,6 +181,8 @@ pub struct Shell {
     class: Class,
     simd: u32,
     made_us: u64,
+    // Removed once the child is gone.
+    group: Option<Group>,
 }
 
 impl Shell {
@@ -186,7 +196,21 @@ impl Shell {
         class: Class,
         simd: u32,
     ) -> Result<Self, ShellError> {
+        Self::make_in(program, isolation, class, simd, None)
+    }
+
+    /// The same in a control group.
+    pub(crate) fn make_in(
+        program: &Path,
+        isolation: Isolation,
+        class: Class,
+        simd: u32,
+        group: Option<Group>,
+    ) -> Result<Self, ShellError> {
         let mut fresh = Fresh::spawn(program)?;
+        if let Some(group) = &group {
+            group.enter(fresh.child.id())?;
+        }
         let request = TenderRequest::Shell {
             isolation,
             class,
@@ -203,7 +227,19 @@ impl Shell {
             class,
             simd,
             made_us,
+            group,
         })
+    }
+
+    /// Bounds what it may take for a run with these limits.
+    pub(crate) fn bound(&mut self, limits: &Limits) -> io::Result<()> {
+        let Some(group) = &mut self.group else {
+            return Ok(());
+        };
+        let tables = (self.class.heap.0 + self.class.window.0) / TABLES;
+        let answer = limits.output.0.saturating_mul(2);
+        let all = [limits.memory.0, answer, tables, TENDER_NEEDS];
+        group.bound(all.iter().fold(0, |sum, part| sum.saturating_add(*part)))
     }
 
     /// Sends it a run. It must be clean: just made, or after its report

@@ -107,6 +107,7 @@ fn describe(api: &Api) -> Result<NodeInfo, Problem> {
         broker: live.broker.clone(),
         tenders: live.tenders.values().cloned().collect(),
         shells: live.shells.clone(),
+        cgroup: live.cgroup.clone(),
         tasks,
         functions,
         development_keys: development.map(|k| k.name.clone()).collect(),

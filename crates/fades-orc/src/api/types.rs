@@ -253,6 +253,8 @@ pub struct NodeInfo {
     pub tenders: Vec<TenderInfo>,
     /// The tenders that wait for one, and what else is ready for use.
     pub shells: ShellsInfo,
+    /// What bounds tenders from outside.
+    pub cgroup: CgroupInfo,
     /// Tasks by state.
     pub tasks: TaskCounts,
     /// Functions that can be asked for.
@@ -316,6 +318,19 @@ pub struct ShellsInfo {
     /// What the system is short of at the moment, when tenders cannot be made
     /// for want of it.
     pub shortage: Option<String>,
+}
+
+/// Control groups of tenders: a second bound, besides what each enforces
+/// itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct CgroupInfo {
+    /// Memory is bounded.
+    pub memory: bool,
+    /// The number of processes is bounded.
+    pub pids: bool,
+    /// Where, and why not, with the remedy.
+    pub detail: String,
 }
 
 /// A tender that works on a task.

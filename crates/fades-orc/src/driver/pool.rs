@@ -46,6 +46,7 @@ use self::workers::{Farewell, Workers};
 use super::Input;
 use super::tender::{Job, Plan};
 use crate::api::types::{LogLine, ShellsInfo};
+use crate::cgroup::Groups;
 use crate::config::NodeConfig;
 use crate::core::{Event, RunId, TenderEvent};
 use crate::shared::Shared;
@@ -166,10 +167,12 @@ impl Pool {
         shared: &Arc<Shared>,
         inputs: &Sender<Input>,
     ) -> io::Result<Self> {
+        let groups = Arc::new(Groups::find());
+        shared.live().cgroup = groups.info().clone();
         let strongest = config.isolation.iter().find(|i| i.works);
         let strongest = strongest.map(|i| i.isolation);
         Ok(Self {
-            workers: Workers::start(config, store, inputs)?,
+            workers: Workers::start(config, groups, store, inputs)?,
             listener: Listener::start(inputs.clone())?,
             demand: Demand::new(config.parallel, strongest, config.broker.chunk),
             budget: config.memory.0 / BUDGET_PART,

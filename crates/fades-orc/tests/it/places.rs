@@ -220,7 +220,7 @@ fn another_user_of_the_socket_is_not_the_operator() {
     clippy::print_stdout,
     reason = "skipped tests are counted from the output"
 )]
-fn skipped(why: &str) {
+pub(crate) fn skipped(why: &str) {
     println!("SKIPPED: {why}");
 }
 

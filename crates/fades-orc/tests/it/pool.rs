@@ -416,6 +416,96 @@ fn without_kvm_a_task_gets_what_else_it_accepts_and_the_result_says_so() {
     assert_eq!(node.result("d").isolation, Some(Isolation::Microvm));
 }
 
+/// The folder of a process's group that bounds memory, when there is one.
+fn group(pid: u32) -> std::path::PathBuf {
+    let own = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let find = |what: &str| {
+        own.lines()
+            .find_map(|l| l.split_once(what).map(|(_, path)| path))
+    };
+    let path = match find(":memory:") {
+        Some(path) => format!("/sys/fs/cgroup/memory{path}"),
+        None => format!("/sys/fs/cgroup{}", find("0::").unwrap()),
+    };
+    path.into()
+}
+
+fn bound(group: &Path) -> u64 {
+    let files = ["memory.limit_in_bytes", "memory.max"];
+    let found = files
+        .iter()
+        .find_map(|f| std::fs::read_to_string(group.join(f)).ok());
+    found.unwrap().trim().parse().unwrap()
+}
+
+#[test]
+fn a_run_is_bounded_by_a_group_of_its_tenders_own_that_goes_with_it() {
+    const TENDER: u64 = 32 << 20;
+    let site = site(1);
+    let mut node = site.start();
+    let info = node.info().cgroup;
+    if !info.memory {
+        crate::places::skipped(&format!("no group that bounds memory: {}", info.detail));
+        return;
+    }
+    let mut pids = Vec::new();
+    for (id, mib) in [("a", 1), ("b", 8)] {
+        node.takes(&task(id, |t| {
+            t["function"]["limits"]["memory"] = format!("{mib}MiB").into();
+            t["function"]["params"] = json!({ "act": "pause" });
+        }));
+        let pid = node.wait_for_tender(id);
+        let bound = bound(&group(pid));
+        let least = (mib << 20) + TENDER;
+        assert!((least..least + (4 << 20)).contains(&bound), "{bound}");
+        pids.push(pid);
+        std::fs::write(site.path("go"), "").unwrap();
+        assert_eq!(node.result(id).state, TaskState::Done);
+        std::fs::remove_file(site.path("go")).unwrap();
+    }
+    assert_eq!(pids[0], pids[1], "the group stays while its tender does");
+    let folder = group(pids[0]);
+    let of_node = folder.parent().unwrap().to_owned();
+    node.takes(&acting("c", "panic"));
+    node.result("c");
+    node.wait_until("its group is gone", |_| !folder.exists());
+    node.wait_for_idle(1);
+    // What a node that is killed leaves, the next one removes.
+    node.process.kill().unwrap();
+    node.process.wait().unwrap();
+    assert!(of_node.exists());
+    drop(node);
+    let mut node = site.start_bare();
+    assert!(!of_node.exists());
+    let tender = node.idle_tender();
+    let folder = group(tender);
+    node.stop();
+    assert!(!folder.parent().unwrap().exists());
+}
+
+#[test]
+fn a_tender_cannot_make_many_processes() {
+    let site = site(1);
+    let mut node = site.start();
+    let info = node.info().cgroup;
+    if !info.pids {
+        crate::places::skipped(&format!("no group that bounds processes: {}", info.detail));
+        return;
+    }
+    let tender = node.idle_tender();
+    let own = std::fs::read_to_string(format!("/proc/{tender}/cgroup")).unwrap();
+    let find = |what: &str| {
+        own.lines()
+            .find_map(|l| l.split_once(what).map(|(_, path)| path))
+    };
+    let folder = match find(":pids:") {
+        Some(path) => format!("/sys/fs/cgroup/pids{path}"),
+        None => format!("/sys/fs/cgroup{}", find("0::").unwrap()),
+    };
+    let most = std::fs::read_to_string(format!("{folder}/pids.max")).unwrap();
+    assert_eq!(most.trim(), "16");
+}
+
 #[test]
 fn a_node_that_ends_takes_the_tenders_that_wait_along() {
     let site = site(2);

@@ -5,7 +5,7 @@ mod host;
 
 use std::path::PathBuf;
 
-use fades_orc::api::types::NodeInfo;
+use fades_orc::api::types::{CgroupInfo, NodeInfo};
 use serde::Serialize;
 
 use super::probe;
@@ -174,6 +174,8 @@ fn running(info: &NodeInfo) -> Vec<Finding> {
             info.functions
         ),
     )];
+    findings.push(shells(info));
+    findings.push(cgroup(&info.cgroup));
     if let Some(error) = &info.store_error {
         findings.push(Finding {
             what: "store",
@@ -191,6 +193,42 @@ fn running(info: &NodeInfo) -> Vec<Finding> {
         ));
     }
     findings
+}
+
+/// What is ready for the next task.
+fn shells(info: &NodeInfo) -> Finding {
+    let shells = &info.shells;
+    let detail = format!(
+        "{} wait, {} work, {} are being made; {} templates, {}",
+        shells.idle, shells.busy, shells.making, shells.templates, shells.template_bytes
+    );
+    match &shells.shortage {
+        None => Finding::good("tenders", detail),
+        Some(shortage) => Finding::better(
+            "tenders",
+            format!("{detail}; {} tasks wait: {shortage}", shells.waiting),
+            "raise the node's limits of open files and processes, or lower node.parallel",
+        ),
+    }
+}
+
+/// What bounds tenders from outside.
+fn cgroup(info: &CgroupInfo) -> Finding {
+    let bounded = match (info.memory, info.pids) {
+        (true, true) => "memory and processes of each tender",
+        (true, false) => "memory of each tender",
+        (false, true) => "processes of each tender",
+        (false, false) => "nothing",
+    };
+    let detail = format!("{bounded}: {}", info.detail);
+    match info.memory && info.pids {
+        true => Finding::good("cgroups", detail),
+        false => Finding::better(
+            "cgroups",
+            detail,
+            "run the node as a service that may divide its own group: Delegate=memory pids",
+        ),
+    }
 }
 
 fn line(finding: &Finding, session: &Session) -> String {

@@ -107,6 +107,10 @@ impl Pool {
                 Err(back) => job = back,
             }
         }
+        if job.lost > LOST_MAX {
+            let reason = "no tender's group can be bounded".to_owned();
+            return self.give_up(&job, reason, heard);
+        }
         Placed::Waits(job)
     }
 
@@ -134,6 +138,12 @@ impl Pool {
             return Err(job);
         };
         job.start.template = template.number();
+        if let Err(error) = member.shell.bound(&job.start.limits) {
+            warn!(reason = %error, "a tender's group cannot be bounded");
+            job.lost += 1;
+            self.dismiss(id);
+            return Err(job);
+        }
         let Some(data) = job.tenders_end() else {
             return Err(job);
         };

@@ -10,6 +10,7 @@ use fades_task::message::TemplateRequest;
 
 use super::templates::Key;
 use super::{Kind, News, ShellId};
+use crate::cgroup::Groups;
 use crate::config::NodeConfig;
 use crate::driver::Input;
 use crate::shell::{Shell, ShellError, Template};
@@ -73,6 +74,7 @@ pub(super) struct Workers {
 struct Workshop {
     program: PathBuf,
     simd: u32,
+    groups: Arc<Groups>,
     store: Arc<Store>,
     inputs: Sender<Input>,
 }
@@ -80,6 +82,7 @@ struct Workshop {
 impl Workers {
     pub(super) fn start(
         config: &NodeConfig,
+        groups: Arc<Groups>,
         store: &Arc<Store>,
         inputs: &Sender<Input>,
     ) -> io::Result<Self> {
@@ -88,6 +91,7 @@ impl Workers {
         let workshop = Workshop {
             program: config.tender.clone(),
             simd: config.simd,
+            groups,
             store: Arc::clone(store),
             inputs: inputs.clone(),
         };
@@ -144,7 +148,8 @@ impl Workshop {
     }
 
     fn shell(&self, kind: Kind) -> Result<Shell, ShellError> {
-        Shell::make(&self.program, kind.isolation, kind.class, self.simd)
+        let group = self.groups.make()?;
+        Shell::make_in(&self.program, kind.isolation, kind.class, self.simd, group)
     }
 
     fn template(
