@@ -178,25 +178,31 @@ impl Channel {
         for (bytes, word) in header.chunks_exact_mut(4).zip(words) {
             bytes.copy_from_slice(&word.to_le_bytes());
         }
-        let sent = self.send_first(&header, descriptors)?;
-        self.send_all(&header[sent..])?;
-        self.send_all(&json)?;
-        self.send_all(blob)
+        // In one piece: a peer that is woken finds the whole frame.
+        let mut parts = [&header[..], &json, blob];
+        let mut sent = self.send_first(&parts, descriptors)?;
+        for part in &mut parts {
+            let done = sent.min(part.len());
+            sent -= done;
+            *part = &part[done..];
+        }
+        parts.into_iter().try_for_each(|part| self.send_all(part))
     }
 
-    fn send_first(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<usize, WireError> {
+    /// Sends the beginning of a frame; how much of it the socket took.
+    fn send_first(
+        &self,
+        parts: &[&[u8]; 3],
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<usize, WireError> {
+        let parts = parts.map(IoSlice::new);
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         if !descriptors.is_empty() {
             control.push(SendAncillaryMessage::ScmRights(descriptors));
         }
         loop {
-            match sendmsg(
-                &self.socket,
-                &[IoSlice::new(bytes)],
-                &mut control,
-                SendFlags::NOSIGNAL,
-            ) {
+            match sendmsg(&self.socket, &parts, &mut control, SendFlags::NOSIGNAL) {
                 Err(rustix::io::Errno::INTR) => {}
                 sent => return Ok(sent.map_err(io::Error::from)?),
             }

@@ -96,12 +96,10 @@ impl<'a> Program<'a> {
     /// When the program cannot be executed, or the process has no descriptors
     /// or processes left; has a [`NotStarted`] inside.
     pub fn spawn(&self) -> io::Result<Child> {
-        self.prepare()
-            .and_then(make)
-            .map_err(|reason| {
-                let program = self.path.to_owned();
-                io::Error::new(reason.kind(), NotStarted { program, reason })
-            })
+        self.prepare().and_then(make).map_err(|reason| {
+            let program = self.path.to_owned();
+            io::Error::new(reason.kind(), NotStarted { program, reason })
+        })
     }
 
     fn prepare(&self) -> io::Result<Prepared> {
