@@ -1,4 +1,4 @@
-//! Tasks of this workspace: `cargo xtask test`, `demo`, `measure` and the steps
+//! Tasks of this workspace: `cargo xtask test`, `demo`, `bench` and the steps
 //! that they are made of.
 //!
 //! Start reading at [`suite`], which is what decides whether a change is good.
@@ -9,11 +9,11 @@
 )]
 
 mod arrows;
+mod bench;
 mod demo;
 mod documents;
 mod emulated;
 mod functions;
-mod measure;
 mod suite;
 mod system;
 mod tally;
@@ -29,8 +29,9 @@ Tasks of this workspace.
   cargo xtask test [--quick]   format, clippy, arrows, functions, all tests, docs
                                (--quick: without the emulated machine and docs)
   cargo xtask demo             build, then play the demonstration
-  cargo xtask measure [NAME]   the figures of docs/figures.md: build (only when named),
-                               hello, rest, compute, aberdeen
+  cargo xtask bench [NAME…]    figures, each beside what it is compared with, to
+                               target/bench/NAME.json; all but `build` without a NAME
+                               (--quick: fewer rounds, within a minute; see docs/bench.md)
   cargo xtask functions        build the ready-made functions to target/images
   cargo xtask emulated         the tender's KVM tests in an emulated machine
   cargo xtask arrows           check which crate depends on which
@@ -59,7 +60,7 @@ fn run(words: &[&str]) -> Result<ExitCode, Fault> {
             tree::must(&mut tree.cargo(&["build", "--workspace", "--locked"]))?;
             functions::build(&tree, "debug").map(|_| ExitCode::SUCCESS)
         }
-        ["measure", names @ ..] => measure::run(&tree, names),
+        ["bench", rest @ ..] => bench::run(&tree, rest),
         ["emulated"] => emulated::command(&tree),
         ["arrows"] => report(arrows::check(&tree)?),
         ["docs"] => report(documents::check(&tree)?),

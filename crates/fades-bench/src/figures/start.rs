@@ -1,0 +1,129 @@
+//! `start` and `start-cold`: from the orchestrator's request to the first
+//! instruction of the function.
+//!
+//! Timed with the processor's time-stamp counter, from right before the bytes
+//! of `Start` are made and sent until the function's very first instruction,
+//! which reads the counter (`functions/tests/first`). Between two measured runs
+//! the shell runs another function (`hello`), so its last template is never the
+//! one measured. `start`: the request is sent as soon as the answer of the
+//! function before is there; the shell has not begun to clean itself, so the
+//! reset counts. `clean shell`: the request is sent when the shell has said that
+//! it is clean. `start-cold`: the counter is read before the shell's process is
+//! spawned. With isolation `process` a shell is used once, and `start` takes one
+//! that waits.
+//!
+//! Compared with [`crate::spawned`].
+
+use fades_orc::shell::Shell;
+use fades_task::limits::Isolation;
+
+use super::Taken;
+use crate::bench::Bench;
+use crate::fault::Fault;
+use crate::figure::{Aim, Figure};
+use crate::samples::Samples;
+use crate::shells::{Function, NO_INPUT, Terms, clean};
+use crate::spawned::{self, Spawned};
+use crate::tsc::{self, Counter};
+use crate::turns::in_turns;
+
+/// Over the spawned program.
+const AIM: f64 = 0.8;
+
+/// What is measured, of one isolation.
+struct Starts {
+    counter: Counter,
+    first: Function,
+    other: Function,
+    spawned: Spawned,
+    isolation: Isolation,
+}
+
+impl Starts {
+    fn new(bench: &Bench, isolation: Isolation) -> Result<Self, Fault> {
+        let load = |image| Function::load(bench, image, isolation, &Terms::default());
+        Ok(Self {
+            counter: Counter::calibrate(),
+            first: load("first")?,
+            other: load("hello")?,
+            spawned: Spawned::new(&bench.folder)?,
+            isolation,
+        })
+    }
+
+    /// A run of `first`; microseconds from `before` to its first instruction.
+    fn measured(&self, shell: &Shell, before: Option<u64>) -> Result<f64, Fault> {
+        let run = self.first.run(&NO_INPUT)?;
+        let before = before.unwrap_or_else(tsc::now);
+        let answer = run.start(shell)?.done()?;
+        let after = tsc::now();
+        let seen = answer.value()?["tsc"].as_u64().unwrap_or(0);
+        self.counter.until(before, seen, after)
+    }
+
+    /// A run of another function, which the shell has not cleaned up after.
+    fn other(&self, shell: &Shell) -> Result<(), Fault> {
+        self.other.run(&NO_INPUT)?.start(shell)?.done().map(drop)
+    }
+
+    fn cold(&self) -> Result<f64, Fault> {
+        let before = tsc::now();
+        let shell = self.first.shell()?;
+        self.measured(&shell, Some(before))
+    }
+
+    fn spare(&self) -> Result<f64, Fault> {
+        let shell = self.first.shell()?;
+        self.measured(&shell, None)
+    }
+
+    fn add(&self, taken: &mut Taken, what: &str, aim: Aim, (ours, theirs): (Samples, Samples)) {
+        let figure = Figure::new(what, Some(self.isolation), "us", &ours);
+        taken.add(figure.map(|f| f.against(spawned::WHAT, &theirs).aiming(aim)));
+    }
+}
+
+/// `start`.
+pub(super) fn run(bench: &Bench, taken: &mut Taken) -> Result<(), Fault> {
+    for isolation in taken.isolations(bench, "start") {
+        let starts = Starts::new(bench, isolation)?;
+        let rounds = bench.rounds((2000, 30), (200, 2));
+        if isolation == Isolation::Process {
+            let sides = in_turns(rounds, || starts.spare(), || starts.spawned.run())?;
+            starts.add(taken, "start", Aim::Report, sides);
+            continue;
+        }
+        let shell = starts.first.shell()?;
+        let dirty = || {
+            starts.other(&shell)?;
+            let spent = starts.measured(&shell, None)?;
+            // What the last run left is cleaned before the next pair begins.
+            clean(&shell)?;
+            clean(&shell)?;
+            Ok(spent)
+        };
+        let sides = in_turns(rounds, dirty, || starts.spawned.run())?;
+        starts.add(taken, "start", Aim::Ratio(AIM), sides);
+        let clean_first = || {
+            starts.other(&shell)?;
+            clean(&shell)?;
+            let spent = starts.measured(&shell, None)?;
+            clean(&shell)?;
+            Ok(spent)
+        };
+        let sides = in_turns(rounds, clean_first, || starts.spawned.run())?;
+        starts.add(taken, "clean shell", Aim::Report, sides);
+    }
+    Ok(())
+}
+
+/// `start-cold`.
+pub(super) fn cold(bench: &Bench, taken: &mut Taken) -> Result<(), Fault> {
+    for isolation in taken.isolations(bench, "start-cold") {
+        let starts = Starts::new(bench, isolation)?;
+        let rounds = bench.rounds((300, 20), (50, 2));
+        let sides = in_turns(rounds, || starts.cold(), || starts.spawned.run())?;
+        starts.add(taken, "start-cold", Aim::Report, sides);
+    }
+    Ok(())
+}
