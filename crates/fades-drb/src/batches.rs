@@ -87,7 +87,7 @@ pub(crate) struct BatchFile {
     /// Length of the file, bytes.
     pub(crate) length: u64,
     /// Its share of the budget, given back when this is dropped.
-    pub(crate) lease: Lease,
+    _lease: Lease,
 }
 
 /// Makes batch files.
@@ -164,9 +164,10 @@ impl Batches {
         let series: Vec<ChunkSeries> = chunk.series.into_iter().filter(|s| s.rows() > 0).collect();
         let specs: Vec<SeriesSpec<'_>> = series.iter().map(spec).collect();
         let marks = series.iter().any(ChunkSeries::has_marks);
-        let length = (encoded_length(&specs, marks) as u64).next_multiple_of(fades_abi::INPUT_PAGE);
+        let used = encoded_length(&specs, marks) as u64;
+        let length = used.next_multiple_of(fades_abi::INPUT_PAGE);
         lease.shrink(length);
-        let descriptor = self.place.written(length, |memory| {
+        let descriptor = self.place.written(used, length, |memory| {
             let Label { dto, sequence } = label;
             let draft = Draft::new(memory, dto, sequence, order::SERIES, &specs, marks)?;
             fill(draft, &series);
@@ -175,7 +176,7 @@ impl Batches {
         Ok(BatchFile {
             descriptor,
             length,
-            lease,
+            _lease: lease,
         })
     }
 }
@@ -192,7 +193,59 @@ fn spec(series: &ChunkSeries) -> SeriesSpec<'_> {
     }
 }
 
-fn fill(mut draft: Draft<'_>, series: &[ChunkSeries]) {
+/// Rows from which on several threads fill a batch: the kernel clears its pages
+/// meanwhile, which takes about as long.
+const MANY_ROWS: usize = 256 << 10;
+
+fn fill(draft: Draft<'_>, series: &[ChunkSeries]) {
+    let rows = draft.time.len();
+    let threads = match rows {
+        0..MANY_ROWS => 1,
+        _ => std::thread::available_parallelism().map_or(1, usize::from),
+    };
+    let share = rows.div_ceil(threads).max(1);
+    std::thread::scope(|scope| {
+        let (mut rest, mut series) = (draft, series);
+        while !series.is_empty() {
+            let n = first_with(series, share);
+            let (part, after) = series.split_at(n);
+            let (columns, left) = split(rest, part.iter().map(ChunkSeries::rows).sum());
+            (rest, series) = (left, after);
+            // The last part is for this thread.
+            if series.is_empty() {
+                fill_part(columns, part);
+            } else {
+                scope.spawn(move || fill_part(columns, part));
+            }
+        }
+    });
+}
+
+/// How many series have at least `rows` rows together; all when there are fewer.
+fn first_with(series: &[ChunkSeries], rows: usize) -> usize {
+    let mut sum = 0;
+    let found = series.iter().position(|s| {
+        sum += s.rows();
+        sum >= rows
+    });
+    found.map_or(series.len(), |i| i + 1)
+}
+
+/// Cuts the columns behind `rows` rows.
+fn split(draft: Draft<'_>, rows: usize) -> (Draft<'_>, Draft<'_>) {
+    let (time, times) = draft.time.split_at_mut(rows);
+    let (value, values) = draft.value.split_at_mut(rows);
+    let (mark, marks) = draft.mark.map(|m| m.split_at_mut(rows)).unzip();
+    let first = Draft { time, value, mark };
+    let rest = Draft {
+        time: times,
+        value: values,
+        mark: marks,
+    };
+    (first, rest)
+}
+
+fn fill_part(mut draft: Draft<'_>, series: &[ChunkSeries]) {
     let mut row = 0;
     for s in series {
         let first = row;

@@ -58,7 +58,7 @@ impl ChunkSeries {
 }
 
 /// What fits into a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Capacity {
     bytes: u64,
 }

@@ -27,6 +27,7 @@ mod index;
 mod input;
 mod layout;
 mod lines;
+mod listing;
 mod number;
 mod rows;
 mod sample;
@@ -37,7 +38,8 @@ mod source;
 mod window;
 
 pub(crate) use format::Format;
-pub(crate) use gather::{Fetch, FetchError};
+pub(crate) use gather::{Fetch, Walk};
 pub(crate) use head::{Preface, is_time, preface};
 pub(crate) use input::ReadError;
+pub(crate) use listing::Snapshot;
 pub(crate) use source::{CsvFiles, Plan};

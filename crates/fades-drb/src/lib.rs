@@ -47,6 +47,8 @@ pub mod process;
 mod batches;
 mod chunk;
 mod csv;
+mod hands;
+mod memory;
 mod pool;
 mod retrieve;
 mod selector;

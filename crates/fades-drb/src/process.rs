@@ -1,32 +1,39 @@
 //! The broker as a process: requests in, reports out.
 //!
 //! ```text
-//! control ──► loop ──┬─► feeder of a run ──► data channel ──► tender
-//!                    ├─► inspection (resources, test, preview)
-//!                    └─► pong, at once
+//! control ──► loop ──┬─► DTOs of a run ──► data channel ──► tender ─┐
+//!               ▲    ├─► inspection (resources, test, preview)      │ release
+//!               │    └─► pong, at once                              │
+//!               └───────────────────────────────────────────────────┘
 //! ```
-//! The loop only starts and stops threads, so that a ping is answered whatever
-//! the sources do. Nothing is kept on disk: the process may be killed at any
-//! moment, and ends when its control channel does.
+//! The loop waits for the orchestrator and all tenders together and never for a
+//! source, so that a ping is answered whatever the sources do. Nothing is kept on
+//! disk: the process may be killed at any moment, and ends when its control
+//! channel does.
 
 use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::time::{Duration, Instant};
 
 use fades_task::message::{BrokerReport, BrokerRequest};
 use fades_task::mtw::Dto;
 use fades_task::quantity::Size;
 use fades_task::result::RetrievalFailure;
-use fades_wire::{Channel, Frame, MAX_JSON, WireError};
+use fades_wire::{Arrival, Channel, Frame, Inbox, MAX_JSON, WireError};
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
+use rustix::io::Errno;
 
 use crate::batches::{Batches, own_user_namespace};
 use crate::config::Sources;
+use crate::hands::Hands;
 use crate::pool::Pool;
 use crate::retrieve::Engine;
 
-mod memory;
 mod run;
 
 use run::Run;
@@ -100,9 +107,12 @@ pub fn run(control: Channel) -> Result<(), ProcessError> {
     let mut broker = Broker {
         engine,
         reporter,
+        hands: Hands::default(),
+        poll: epoll::create(epoll::CreateFlags::CLOEXEC)
+            .map_err(|e| WireError::from(io::Error::from(e)))?,
         closing: Arc::default(),
         runs: HashMap::new(),
-        inspections: Vec::new(),
+        next: CONTROL,
     };
     let served = broker.serve(&control);
     broker.end();
@@ -156,19 +166,82 @@ fn configured(frame: Frame<BrokerRequest>) -> Result<Engine, Refusal> {
 struct Broker {
     engine: Arc<Engine>,
     reporter: Reporter,
+    hands: Hands,
+    poll: OwnedFd,
     /// Tells inspections to stop.
     closing: Arc<AtomicBool>,
+    /// By the key under which their channels are polled.
     runs: HashMap<u64, Run>,
-    inspections: Vec<thread::JoinHandle<()>>,
+    next: u64,
 }
+
+/// The key of the control channel.
+const CONTROL: u64 = 0;
+
+/// How often kept files are looked through, while there are any.
+const TIDY: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 500_000_000,
+};
 
 impl Broker {
     fn serve(&mut self, control: &Channel) -> Result<(), ProcessError> {
-        while let Some(frame) = control.receive::<BrokerRequest>(None)? {
-            self.reap();
-            self.handle(frame)?;
+        let mut inbox = Inbox::default();
+        let mut events = Vec::with_capacity(64);
+        self.watch(control, CONTROL)?;
+        let mut tidied = Instant::now();
+        let mut untidy = false;
+        loop {
+            // Nothing wakes a broker at rest.
+            let timeout = untidy.then_some(&TIDY);
+            events.clear();
+            match epoll::wait(&self.poll, spare_capacity(&mut events), timeout) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(e) => return Err(WireError::from(io::Error::from(e)).into()),
+            }
+            for event in events.drain(..) {
+                match event.data.u64() {
+                    CONTROL => loop {
+                        match inbox.take(control)? {
+                            Arrival::Frame(frame) => self.handle(frame)?,
+                            Arrival::Nothing => break,
+                            Arrival::End { .. } => return Ok(()),
+                        }
+                        untidy = true;
+                    },
+                    key => self.hear(key),
+                }
+            }
+            if untidy && tidied.elapsed() >= Duration::from_millis(500) {
+                tidied = Instant::now();
+                untidy = self.tidy();
+            }
         }
+    }
+
+    fn watch(&self, channel: &Channel, key: u64) -> Result<(), WireError> {
+        let data = epoll::EventData::new_u64(key);
+        epoll::add(&self.poll, channel, data, epoll::EventFlags::IN).map_err(io::Error::from)?;
         Ok(())
+    }
+
+    /// Takes what the tender of a run says.
+    fn hear(&mut self, key: u64) {
+        if self.runs.get_mut(&key).is_some_and(|run| !run.hear())
+            && let Some(run) = self.runs.remove(&key)
+            && let Err(e) = epoll::delete(&self.poll, run.channel())
+        {
+            tracing::debug!("a channel was not watched: {e}");
+        }
+    }
+
+    /// Gives back what is not needed any more. Whether there may be more soon.
+    fn tidy(&self) -> bool {
+        let kept = self.engine.shares().expire();
+        if !kept && self.runs.is_empty() {
+            self.engine.trim();
+        }
+        kept || !self.runs.is_empty()
     }
 
     fn handle(&mut self, frame: Frame<BrokerRequest>) -> Result<(), ProcessError> {
@@ -179,8 +252,8 @@ impl Broker {
                 self.retrieve(run, dtos, window, frame.descriptors)?;
             }
             BrokerRequest::Cancel { run } => {
-                if let Some(run) = self.runs.get(&run) {
-                    run.stop(&self.engine);
+                for run in self.runs.values().filter(|r| r.number() == run) {
+                    run.stop();
                 }
             }
             BrokerRequest::Resources { id } => self.inspect(move |engine, stop| {
@@ -207,36 +280,30 @@ impl Broker {
         run: u64,
         dtos: Vec<Dto>,
         window: Size,
-        descriptors: Vec<std::os::fd::OwnedFd>,
+        descriptors: Vec<OwnedFd>,
     ) -> Result<(), ProcessError> {
         let Ok([data]) = <[_; 1]>::try_from(descriptors) else {
             return Err(WireError::Frame("a run without its data channel").into());
         };
-        let started = Run::start(
-            run,
-            dtos,
-            window,
-            Channel::from(data),
-            Arc::clone(&self.engine),
-            self.reporter.clone(),
-        );
-        match started {
-            Ok(started) => {
-                self.runs.insert(run, started);
-            }
-            Err((dto, e)) => self.reporter.send(&BrokerReport::RetrieveEnded {
+        self.next += 1;
+        let data = Channel::from(data);
+        if let Err(e) = self.watch(&data, self.next) {
+            let failure = dtos.first().map(|d| RetrievalFailure::NoRoom {
+                dto: d.name.clone(),
+                reason: format!(
+                    "the data channel cannot be watched: {e}; raise fs.epoll.max_user_watches"
+                ),
+            });
+            return Ok(self.reporter.send(&BrokerReport::RetrieveEnded {
                 run,
                 coverage: Vec::new(),
-                stopped: dto.is_none(),
-                failure: dto.map(|dto| RetrievalFailure::NoRoom {
-                    dto,
-                    reason: format!(
-                        "a run needs threads and descriptors: {e}; raise their limits \
-                         (LimitNOFILE, ulimit -n, TasksMax)"
-                    ),
-                }),
-            })?,
+                stopped: failure.is_none(),
+                failure,
+            })?);
         }
+        let (engine, reporter) = (&self.engine, &self.reporter);
+        let run = Run::start(run, dtos, window, data, engine, reporter, &self.hands);
+        self.runs.insert(self.next, run);
         Ok(())
     }
 
@@ -246,34 +313,21 @@ impl Broker {
     ) {
         let (engine, reporter) = (Arc::clone(&self.engine), self.reporter.clone());
         let stop = Arc::clone(&self.closing);
-        let started = thread::Builder::new()
-            .name("inspect".to_owned())
-            .spawn(move || reporter.tell(&look(&engine, &stop)));
-        match started {
-            Ok(thread) => self.inspections.push(thread),
-            Err(e) => tracing::error!("no thread for an inspection: {e}"),
+        let started = self
+            .hands
+            .start(move || reporter.tell(&look(&engine, &stop)));
+        if let Err(e) = started {
+            tracing::error!("no thread for an inspection: {e}");
         }
-    }
-
-    /// Forgets what has ended.
-    fn reap(&mut self) {
-        self.runs.retain(|_, run| !run.is_over());
-        self.inspections.retain(|thread| !thread.is_finished());
     }
 
     /// Stops everything and waits for it.
     fn end(self) {
         self.closing.store(true, Ordering::Relaxed);
         for run in self.runs.values() {
-            run.stop(&self.engine);
+            run.stop();
         }
-        for (_, run) in self.runs {
-            run.join();
-        }
-        for thread in self.inspections {
-            // A panic was printed where it happened; there is nobody to tell.
-            let _ = thread.join();
-        }
+        self.hands.close();
     }
 }
 

@@ -10,21 +10,31 @@ use fades_task::identity::Name;
 use fades_task::mtw::Dto;
 use fades_task::result::RetrievalFailure;
 
-use crate::batches::{BatchFile, Batches, Label, Lease, Urgency};
-use crate::chunk::{Capacity, Chunk};
+use crate::batches::Batches;
+use crate::chunk::Capacity;
 use crate::config::{Source, Sources, SourcesError};
-use crate::csv::{CsvFiles, Fetch, Plan, ReadError};
+use crate::csv::{CsvFiles, Plan, ReadError, Snapshot};
 use crate::pool::Pool;
 use crate::selector::{self, Selector};
 use crate::tally::Tally;
 
 mod inspect;
+mod production;
+mod shares;
+
+pub(crate) use production::Done;
+pub(crate) use shares::{Next, Shares, Taker};
+
+use shares::Question;
 
 /// The sources at work, and what retrieving from them needs.
 pub(crate) struct Engine {
     sources: BTreeMap<Name, AtWork>,
     pool: Pool,
     batches: Batches,
+    shares: Shares,
+    /// Much was gathered since memory was given back.
+    used: AtomicBool,
 }
 
 /// A source at work.
@@ -41,29 +51,28 @@ pub(crate) enum Halt {
     Failed(RetrievalFailure),
 }
 
-/// Takes the chunks of one DTO from its sources and makes batches of them.
-pub(crate) struct Delivery<'a> {
-    engine: &'a Engine,
-    dto: &'a Dto,
+/// A DTO whose selector is compiled, and its sources as they are now.
+#[derive(Clone)]
+struct Resolved {
+    dto: Dto,
     /// Index of the DTO in the task.
     index: u32,
-    sequence: u32,
-    source: Name,
-    answered: HashSet<(Name, Arc<str>)>,
-    tally: Tally,
-    urgency: &'a (dyn Fn() -> Urgency + Sync),
-    out: &'a mut dyn FnMut(BatchFile) -> Result<(), Halt>,
+    capacity: Capacity,
+    selector: Selector,
+    asked: Vec<(Name, Arc<Snapshot>)>,
 }
 
-/// Where one DTO's batches go, and how urgent they are.
-pub(crate) struct Outlet<'a> {
-    /// Index of the DTO in the task.
-    pub(crate) index: u32,
-    /// What fits into a batch.
-    pub(crate) capacity: Capacity,
-    pub(crate) stop: &'a Arc<AtomicBool>,
-    pub(crate) urgency: &'a (dyn Fn() -> Urgency + Sync),
-    pub(crate) out: &'a mut dyn FnMut(BatchFile) -> Result<(), Halt>,
+/// What the sources have for a DTO.
+struct Plans {
+    parts: Vec<Part>,
+    /// Devices that match.
+    matched: u64,
+}
+
+/// What one source has.
+struct Part {
+    name: Name,
+    plan: Plan,
 }
 
 impl Engine {
@@ -84,12 +93,55 @@ impl Engine {
         Ok(Self {
             sources: at_work.collect::<Result<_, _>>()?,
             pool,
+            shares: Shares::new(Arc::clone(batches.budget())),
             batches,
+            used: AtomicBool::new(false),
         })
     }
 
     pub(crate) const fn batches(&self) -> &Batches {
         &self.batches
+    }
+
+    /// Gives memory back, if there may be some: it takes long.
+    pub(crate) fn trim(&self) {
+        if self.used.swap(false, Ordering::Relaxed) {
+            crate::memory::trim();
+        }
+    }
+
+    pub(crate) const fn shares(&self) -> &Shares {
+        &self.shares
+    }
+
+    /// Takes part in retrieving what DTO number `index` of a task asks for, in
+    /// batches of `capacity`.
+    pub(crate) fn open(
+        &self,
+        dto: &Dto,
+        index: u32,
+        capacity: Capacity,
+        stop: &Arc<AtomicBool>,
+    ) -> Result<Taker<'_>, Halt> {
+        let resolved = self.resolve(dto, index, capacity)?;
+        let question = resolved.question();
+        Ok(Taker::enter(self, question, resolved, stop))
+    }
+
+    fn resolve(&self, dto: &Dto, index: u32, capacity: Capacity) -> Result<Resolved, Halt> {
+        let selector = compiled(dto)?;
+        let asked = self.asked(dto, &selector)?.into_iter();
+        let asked = asked.map(|(name, AtWork::Csv(csv))| {
+            let snapshot = csv.snapshot().map_err(|e| source_failed(dto, name, e))?;
+            Ok((name.clone(), snapshot))
+        });
+        Ok(Resolved {
+            asked: asked.collect::<Result<_, _>>()?,
+            dto: dto.clone(),
+            index,
+            capacity,
+            selector,
+        })
     }
 
     /// The sources that a DTO can mean.
@@ -114,89 +166,28 @@ impl Engine {
         Ok(asked.collect())
     }
 
-    /// Fetches one DTO. The coverage is what was reached, also on failure.
-    pub(crate) fn retrieve(&self, dto: &Dto, outlet: Outlet<'_>) -> (Coverage, Result<(), Halt>) {
-        let mut coverage = Coverage::new(dto.name.clone());
-        let done = self.retrieve_into(dto, outlet, &mut coverage);
-        (coverage, done)
-    }
-
-    fn retrieve_into(
-        &self,
-        dto: &Dto,
-        outlet: Outlet<'_>,
-        coverage: &mut Coverage,
-    ) -> Result<(), Halt> {
-        let selector = compiled(dto)?;
-        let plans = self.plans(dto, &selector, outlet.stop, coverage)?;
-        let mut delivery = Delivery {
-            engine: self,
-            dto,
-            index: outlet.index,
-            sequence: 0,
-            source: dto.name.clone(),
-            answered: HashSet::new(),
-            tally: Tally::default(),
-            urgency: outlet.urgency,
-            out: outlet.out,
-        };
-        let mut first_id = 0;
-        let mut done = Ok(());
-        for (name, AtWork::Csv(csv), plan) in &plans {
-            delivery.source = (*name).clone();
-            delivery.tally.add(plan.tally.clone());
-            let fetch = Fetch {
-                pool: &self.pool,
-                selector: &selector,
-                capacity: outlet.capacity,
-                stop: outlet.stop,
-                first_id,
-            };
-            first_id += plan.series.len() as u32;
-            done = csv.fetch(&fetch, plan, &mut delivery).map_err(|e| match e {
-                crate::csv::FetchError::Read(e) => {
-                    coverage.failed += devices(name, plan).len() as u64;
-                    source_failed(dto, name, e)
-                }
-                crate::csv::FetchError::Halt(halt) => halt,
-            });
-            if done.is_err() {
-                break;
-            }
-        }
-        let Delivery {
-            answered, tally, ..
-        } = delivery;
-        settle(coverage, &answered, &tally);
-        done?;
-        enough(dto, coverage)
-    }
-
-    /// What the sources have for a DTO; counts the devices that match.
-    fn plans(
-        &self,
-        dto: &Dto,
-        selector: &Selector,
-        stop: &Arc<AtomicBool>,
-        coverage: &mut Coverage,
-    ) -> Result<Vec<(&Name, &AtWork, Plan)>, Halt> {
-        let mut plans = Vec::new();
-        for (name, at_work) in self.asked(dto, selector)? {
-            let AtWork::Csv(csv) = at_work;
-            let plan = csv
-                .plan(&self.pool, selector, stop)
-                .map_err(|e| source_failed(dto, name, e))?;
-            coverage.matched += devices(name, &plan).len() as u64;
-            plans.push((name, at_work, plan));
-        }
-        if coverage.matched == 0 {
+    /// What the sources have for a DTO.
+    fn plans(&self, resolved: &Resolved, stop: &Arc<AtomicBool>) -> Result<Plans, Halt> {
+        let Resolved { dto, selector, .. } = resolved;
+        let parts = resolved.asked.iter().map(|(name, snapshot)| {
+            let AtWork::Csv(csv) = &self.sources[name];
+            let plan = csv.plan(&self.pool, snapshot, selector, stop);
+            Ok(Part {
+                name: name.clone(),
+                plan: plan.map_err(|e| source_failed(dto, name, e))?,
+            })
+        });
+        let parts = parts.collect::<Result<Vec<_>, Halt>>()?;
+        let matched = parts.iter().map(|p| devices(&p.name, &p.plan).len() as u64);
+        let matched = matched.sum();
+        if matched == 0 {
             return Err(Halt::Failed(RetrievalFailure::NothingMatches {
                 dto: dto.name.clone(),
                 selector: selector::words(dto),
                 known: self.known(stop),
             }));
         }
-        Ok(plans)
+        Ok(Plans { parts, matched })
     }
 
     /// Kinds, locations and sources of the node, in words.
@@ -204,7 +195,7 @@ impl Engine {
         let (mut kinds, mut locations) = (BTreeSet::new(), BTreeSet::new());
         let mut silent = Vec::new();
         for (name, AtWork::Csv(csv)) in &self.sources {
-            match csv.plan(&self.pool, &Selector::all(), stop) {
+            match csv.plan_now(&self.pool, &Selector::all(), stop) {
                 Ok(plan) if plan.series.is_empty() => {
                     silent.push(format!("source {name} has no rows in {}", csv.reads()));
                 }
@@ -321,48 +312,52 @@ fn enough(dto: &Dto, coverage: &Coverage) -> Result<(), Halt> {
     Ok(())
 }
 
-impl Delivery<'_> {
-    /// Waits for room for a batch of up to `bytes`. Whoever gathers readings
-    /// reserves first, so that the budget bounds what is in memory too.
-    pub(crate) fn reserve(&mut self, bytes: u64) -> Result<Lease, Halt> {
-        let length = bytes.next_multiple_of(fades_abi::INPUT_PAGE);
-        self.engine
-            .batches
-            .budget()
-            .reserve(length, self.urgency)
-            .ok_or(Halt::Stopped)
-    }
-
-    /// Makes a batch of `chunk`, unless it is empty, and hands it on.
-    pub(crate) fn take(&mut self, chunk: Chunk, tally: Tally, lease: Lease) -> Result<(), Halt> {
-        self.tally.add(tally);
-        let mut heard = chunk.series.iter().filter(|s| s.rows() > 0).peekable();
-        if heard.peek().is_none() {
-            return Ok(());
-        }
-        self.answered
-            .extend(heard.map(|s| (self.source.clone(), Arc::clone(&s.key.device))));
-        let label = Label {
-            dto: self.index,
-            sequence: self.sequence,
+impl Resolved {
+    /// What to compare with other DTOs; `None` when the files changed so short a
+    /// while ago that another change could look the same.
+    fn question(&self) -> Option<Question> {
+        let sorted = |patterns: &[String]| {
+            let mut patterns = patterns.to_vec();
+            patterns.sort_unstable();
+            patterns.dedup();
+            patterns
         };
-        self.sequence += 1;
-        let batch = self.engine.batches.write(label, chunk, lease);
-        let batch = batch.map_err(|e| {
-            Halt::Failed(RetrievalFailure::NoRoom {
-                dto: self.dto.name.clone(),
-                reason: e.to_string(),
-            })
-        })?;
-        (self.out)(batch)
+        let states = self.asked.iter();
+        let states = states.map(|(name, s)| Some((name.clone(), s.number?)));
+        Some(Question {
+            index: self.index,
+            capacity: self.capacity,
+            kind: sorted(&self.dto.kind),
+            location: sorted(&self.dto.location),
+            device: sorted(&self.dto.device),
+            from: self.dto.from.0,
+            to: self.dto.to.0,
+            states: states.collect::<Option<_>>()?,
+        })
     }
 }
 
-/// What a run that was asked to stop wants of the budget.
-pub(crate) fn unless_stopped(stop: &AtomicBool, otherwise: Urgency) -> Urgency {
-    if stop.load(Ordering::Relaxed) {
-        Urgency::Never
-    } else {
-        otherwise
+impl Done {
+    /// What the retrieval means for a DTO: coverage, and whether that is enough.
+    pub(crate) fn judged(&self, dto: &Dto) -> (Coverage, Result<(), Halt>) {
+        let mut coverage = self.coverage.clone();
+        coverage.name.clone_from(&dto.name);
+        let done = match &self.failure {
+            Some(failure) => Err(Halt::Failed(renamed(failure.clone(), &dto.name))),
+            None => enough(dto, &coverage),
+        };
+        (coverage, done)
     }
+}
+
+/// The failure of a retrieval, told of another DTO that took part.
+fn renamed(mut failure: RetrievalFailure, name: &Name) -> RetrievalFailure {
+    let (RetrievalFailure::NothingMatches { dto, .. }
+    | RetrievalFailure::TooFewAnswered { dto, .. }
+    | RetrievalFailure::TooManyBad { dto, .. }
+    | RetrievalFailure::Source { dto, .. }
+    | RetrievalFailure::NoRoom { dto, .. }
+    | RetrievalFailure::Selector { dto, .. }) = &mut failure;
+    dto.clone_from(name);
+    failure
 }

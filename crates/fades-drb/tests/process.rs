@@ -116,7 +116,11 @@ impl Started {
         });
         let dtos = vec![serde_json::from_value(dto).unwrap()];
         let (tender, given) = Channel::pair().unwrap();
-        let request = BrokerRequest::Retrieve { run: 1, dtos };
+        let request = BrokerRequest::Retrieve {
+            run: 1,
+            dtos,
+            window: Size(4 << 20),
+        };
         self.control.send(&request, &[], &[given.as_fd()]).unwrap();
         let frame = tender.receive::<Feed>(soon()).unwrap().unwrap();
         assert!(matches!(frame.message, Feed::Batch { .. }));

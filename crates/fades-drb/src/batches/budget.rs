@@ -7,11 +7,19 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 /// Reservations cannot block each other for ever: what a run needs *now*, because
 /// its function has nothing to work on, waits only for batches that functions are
 /// working on, one each; what is fetched ahead leaves half of the budget free.
+/// Files that are merely kept for later make room for both.
 #[derive(Debug)]
 pub(crate) struct Budget {
     total: u64,
-    free: Mutex<u64>,
+    state: Mutex<State>,
     changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    free: u64,
+    /// Counts changes, so that none is missed between looking and waiting.
+    changes: u64,
 }
 
 /// How urgent a reservation is; asked again whenever something changes.
@@ -36,51 +44,74 @@ impl Budget {
     pub(crate) const fn new(total: u64) -> Self {
         Self {
             total,
-            free: Mutex::new(total),
+            state: Mutex::new(State {
+                free: total,
+                changes: 0,
+            }),
             changed: Condvar::new(),
         }
     }
 
     /// Reserves bytes, waiting until they are there; `None` once `urgency` says
-    /// that they are not wanted.
+    /// that they are not wanted. `reclaim` is asked to give bytes back that are
+    /// merely kept; it says whether it gave any.
     pub(crate) fn reserve(
         self: &Arc<Self>,
         bytes: u64,
         urgency: impl Fn() -> Urgency,
+        reclaim: impl Fn(u64, Urgency) -> bool,
     ) -> Option<Lease> {
-        let mut free = self.lock();
         loop {
-            let keep = match urgency() {
+            let urgent = urgency();
+            let keep = match urgent {
                 Urgency::Never => return None,
                 Urgency::Now => 0,
                 Urgency::Ahead => self.total / 2,
             };
-            if *free >= bytes.saturating_add(keep) {
-                *free -= bytes;
+            let wanted = bytes.saturating_add(keep);
+            let mut state = self.lock();
+            if state.free >= wanted {
+                state.free -= bytes;
                 let budget = Arc::clone(self);
                 return Some(Lease { budget, bytes });
             }
-            free = self
-                .changed
-                .wait(free)
-                .unwrap_or_else(PoisonError::into_inner);
+            let (seen, missing) = (state.changes, wanted - state.free);
+            drop(state);
+            if reclaim(missing, urgent) || urgency() != urgent {
+                continue;
+            }
+            let mut state = self.lock();
+            while state.changes == seen {
+                state = self
+                    .changed
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner);
+            }
         }
     }
 
-    /// Makes all who wait look at their urgency again.
+    /// Makes all who wait look at their urgency again, and at what can be
+    /// reclaimed.
     pub(crate) fn wake(&self) {
-        // Under the lock, so that nobody is between looking and waiting.
-        let _free = self.lock();
+        self.lock().changes += 1;
         self.changed.notify_all();
     }
 
-    fn lock(&self) -> MutexGuard<'_, u64> {
-        // A number is whole whatever happened.
-        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    /// All bytes, reserved ones included.
+    pub(crate) const fn total(&self) -> u64 {
+        self.total
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Numbers are whole whatever happened.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn give_back(&self, bytes: u64) {
-        *self.lock() += bytes;
+        let mut state = self.lock();
+        state.free += bytes;
+        state.changes += 1;
+        drop(state);
         self.changed.notify_all();
     }
 }
@@ -103,54 +134,69 @@ impl Drop for Lease {
 
 #[cfg(test)]
 mod tests {
-    use super::{Budget, Urgency};
-    use std::sync::Arc;
+    use super::{Budget, Lease, Urgency};
     use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{Arc, Mutex};
     use std::thread;
+
+    fn reserve(budget: &Arc<Budget>, bytes: u64, urgency: Urgency) -> Lease {
+        budget
+            .reserve(bytes, || urgency, |_, _| false)
+            .expect("it is wanted")
+    }
 
     #[test]
     fn a_lease_comes_back_when_it_is_dropped_or_shrunk() {
         let budget = Arc::new(Budget::new(10));
-        let mut a = budget.reserve(8, || Urgency::Now).unwrap();
+        let mut a = reserve(&budget, 8, Urgency::Now);
         a.shrink(3);
-        let b = budget.reserve(7, || Urgency::Now).unwrap();
+        let b = reserve(&budget, 7, Urgency::Now);
         drop((a, b));
-        assert_eq!(*budget.lock(), 10);
+        assert_eq!(budget.lock().free, 10);
     }
 
     #[test]
     fn what_is_fetched_ahead_leaves_half_for_what_is_needed() {
         let budget = Arc::new(Budget::new(10));
-        let ahead = budget.reserve(5, || Urgency::Ahead).unwrap();
+        let ahead = reserve(&budget, 5, Urgency::Ahead);
         let waits = {
             let budget = Arc::clone(&budget);
-            thread::spawn(move || budget.reserve(1, || Urgency::Ahead).is_some())
+            thread::spawn(move || drop(reserve(&budget, 1, Urgency::Ahead)))
         };
-        let now = budget.reserve(5, || Urgency::Now).unwrap();
+        let now = reserve(&budget, 5, Urgency::Now);
         drop(now);
         drop(ahead);
-        assert!(waits.join().unwrap());
+        waits.join().unwrap();
     }
 
     #[test]
     fn who_waits_can_be_told_to_give_up() {
         let budget = Arc::new(Budget::new(1));
-        let _all = budget.reserve(1, || Urgency::Now).unwrap();
+        let _all = reserve(&budget, 1, Urgency::Now);
         let stop = Arc::new(AtomicBool::new(false));
         let waits = {
             let (budget, stop) = (Arc::clone(&budget), Arc::clone(&stop));
             thread::spawn(move || {
-                budget.reserve(1, || {
-                    if stop.load(Ordering::Relaxed) {
-                        Urgency::Never
-                    } else {
-                        Urgency::Now
-                    }
-                })
+                let urgency = || match stop.load(Ordering::Relaxed) {
+                    true => Urgency::Never,
+                    false => Urgency::Now,
+                };
+                budget.reserve(1, urgency, |_, _| false)
             })
         };
         stop.store(true, Ordering::Relaxed);
         budget.wake();
         assert!(waits.join().unwrap().is_none());
+    }
+
+    #[test]
+    fn what_is_merely_kept_makes_room_before_anybody_waits() {
+        let budget = Arc::new(Budget::new(10));
+        let kept = Mutex::new(Some(reserve(&budget, 10, Urgency::Now)));
+        let reclaim = |missing, _| {
+            assert_eq!(missing, 4);
+            kept.lock().unwrap().take().is_some()
+        };
+        assert!(budget.reserve(4, || Urgency::Now, reclaim).is_some());
     }
 }

@@ -3,13 +3,20 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use fades_abi::batch::BatchError;
 use rustix::fs::{FallocateFlags, fallocate};
+use zerocopy::IntoBytes;
 
 use super::tmpfs::{Tmpfs, Unlocked};
 use super::{NoRoom, mapping, memfd};
+
+/// Up to so many bytes, a file has small pages: clearing a huge one takes longer
+/// than a function needs to meet a few small ones. What follows those bytes is a
+/// hole, which reads as zeros.
+const SHORT: u64 = 64 << 10;
 
 /// A place for batch files.
 #[derive(Debug)]
@@ -77,10 +84,11 @@ impl Place {
         }
     }
 
-    /// A file of `length` bytes that `fill` has written; the descriptor is open
-    /// for reading and nobody can write any more.
+    /// A file of `length` bytes of which `fill` has written the first `used`; the
+    /// descriptor is open for reading and nobody can write any more.
     pub(super) fn written(
         &self,
+        used: u64,
         length: u64,
         fill: impl FnOnce(&mut [u8]) -> Result<(), BatchError>,
     ) -> Result<OwnedFd, NoRoom> {
@@ -92,13 +100,26 @@ impl Place {
                 source,
             }
         };
-        let writer = self.make().map_err(failed("make a batch file"))?;
-        let filled = fallocate(writer.file(), FallocateFlags::empty(), 0, length)
-            .map_err(|e| failed("make a batch file")(e.into()))
-            .and_then(|()| {
-                mapping::fill(writer.file(), length, fill).map_err(failed("map a batch file"))
-            })
-            .and_then(|filled| Ok(filled?));
+        let is_short = used <= SHORT;
+        let writer = self.make(is_short).map_err(failed("make a batch file"))?;
+        let filled = if is_short {
+            let mut words = vec![0_u64; used.div_ceil(8) as usize];
+            fill(words.as_mut_bytes())
+                .map_err(NoRoom::from)
+                .and_then(|()| {
+                    let written = writer.file().write_all_at(words.as_bytes(), 0);
+                    written
+                        .and_then(|()| writer.file().set_len(length))
+                        .map_err(failed("write a batch file"))
+                })
+        } else {
+            fallocate(writer.file(), FallocateFlags::empty(), 0, length)
+                .map_err(|e| failed("make a batch file")(e.into()))
+                .and_then(|()| {
+                    mapping::fill(writer.file(), length, fill).map_err(failed("map a batch file"))
+                })
+                .and_then(|filled| Ok(filled?))
+        };
         if let Err(e) = filled {
             writer.discard().map_err(failed("remove a batch file"))?;
             return Err(e);
@@ -106,9 +127,9 @@ impl Place {
         writer.lock().map_err(failed("lock a batch file"))
     }
 
-    fn make(&self) -> io::Result<Writer<'_>> {
+    fn make(&self, is_short: bool) -> io::Result<Writer<'_>> {
         Ok(match self {
-            Self::HugeTmpfs(t) => Writer::Tmpfs(t, t.make()?),
+            Self::HugeTmpfs(t) => Writer::Tmpfs(t, t.make(is_short)?),
             Self::Memfd { .. } => Writer::Memfd(memfd::make()?),
         })
     }

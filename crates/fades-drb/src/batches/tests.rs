@@ -30,7 +30,10 @@ fn chunk(rows: usize) -> Chunk {
 fn write(batches: &Batches, rows: usize) -> Result<super::BatchFile, NoRoom> {
     let room = Capacity::cost(&chunk(0).series[0].key, rows as u64);
     let length = Capacity::bytes(room).next_multiple_of(PAGE);
-    let lease = batches.budget().reserve(length, || Urgency::Now).unwrap();
+    let lease = batches
+        .budget()
+        .reserve(length, || Urgency::Now, |_, _| false)
+        .unwrap();
     let label = Label {
         dto: 1,
         sequence: 2,
@@ -92,7 +95,7 @@ fn a_full_file_system_is_an_error_that_says_so_and_leaves_nothing() {
         );
     }
     let kept = write(&batches, 200_000).unwrap();
-    assert!(write(&batches, 10).is_err());
+    assert!(write(&batches, 10_000).is_err());
     drop(kept);
     assert!(
         write(&batches, 200_000).is_ok(),

@@ -23,12 +23,19 @@ use rustix::mount::{
 };
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
-/// The two roots.
+/// Two file systems, for files with huge and with small pages.
 #[derive(Debug)]
 pub(super) struct Tmpfs {
+    huge: Roots,
+    small: Roots,
+    next: AtomicU64,
+}
+
+/// The two roots of a file system.
+#[derive(Debug)]
+struct Roots {
     writable: OwnedFd,
     read_only: OwnedFd,
-    next: AtomicU64,
 }
 
 /// A file below the writable root.
@@ -36,6 +43,7 @@ pub(super) struct Tmpfs {
 pub(super) struct Unlocked {
     pub(super) file: File,
     name: String,
+    is_short: bool,
 }
 
 impl Tmpfs {
@@ -52,21 +60,32 @@ impl Tmpfs {
 
     /// Whether files really get huge pages: the kernel says so by the block size.
     pub(super) fn is_huge(&self) -> io::Result<bool> {
-        let probe = self.make()?;
+        let probe = self.make(false)?;
         let length = fades_abi::INPUT_PAGE;
         rustix::fs::fallocate(&probe.file, rustix::fs::FallocateFlags::empty(), 0, length)?;
         let block = fstat(&probe.file)?.st_blksize;
-        unlinkat(&self.writable, &probe.name, AtFlags::empty())?;
+        unlinkat(&self.huge.writable, &probe.name, AtFlags::empty())?;
         Ok(u64::try_from(block).is_ok_and(|b| b >= length))
     }
 
-    pub(super) fn make(&self) -> io::Result<Unlocked> {
+    const fn roots(&self, is_short: bool) -> &Roots {
+        if is_short { &self.small } else { &self.huge }
+    }
+
+    /// A new file; a short one has small pages.
+    pub(super) fn make(&self, is_short: bool) -> io::Result<Unlocked> {
         let name = format!("batch-{}", self.next.fetch_add(1, Ordering::Relaxed));
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let file = openat(&self.writable, &name, flags, Mode::RUSR | Mode::WUSR)?;
+        let file = openat(
+            &self.roots(is_short).writable,
+            &name,
+            flags,
+            Mode::RUSR | Mode::WUSR,
+        )?;
         Ok(Unlocked {
             file: file.into(),
             name,
+            is_short,
         })
     }
 
@@ -74,14 +93,20 @@ impl Tmpfs {
     /// it for writing.
     pub(super) fn lock(&self, made: Unlocked) -> io::Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let reader = openat(&self.read_only, &made.name, flags, Mode::empty());
+        let reader = openat(
+            &self.roots(made.is_short).read_only,
+            &made.name,
+            flags,
+            Mode::empty(),
+        );
         self.discard(&made)?;
         Ok(reader?)
     }
 
     /// Takes the name of a file away.
     pub(super) fn discard(&self, made: &Unlocked) -> io::Result<()> {
-        Ok(unlinkat(&self.writable, &made.name, AtFlags::empty())?)
+        let root = &self.roots(made.is_short).writable;
+        Ok(unlinkat(root, &made.name, AtFlags::empty())?)
     }
 }
 
@@ -94,18 +119,26 @@ fn mount_here(folder: &Path, size: u64) -> io::Result<Tmpfs> {
         "/",
         MountPropagationFlags::REC | MountPropagationFlags::PRIVATE,
     )?;
+    Ok(Tmpfs {
+        huge: roots(folder, size, "always")?,
+        small: roots(folder, size, "never")?,
+        next: AtomicU64::new(0),
+    })
+}
+
+/// Mounts a file system over what is at `folder`.
+fn roots(folder: &Path, size: u64, huge: &str) -> io::Result<Roots> {
     let kept_out = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    let options = format!("huge=always,size={size},mode=0700");
+    let options = format!("huge={huge},size={size},mode=0700");
     let options = std::ffi::CString::new(options)?;
     mount("fades", folder, "tmpfs", kept_out, Some(options.as_c_str()))?;
     let root = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let writable = open(folder, root, Mode::empty())?;
     mount_bind(folder, folder)?;
     mount_remount(folder, kept_out | MountFlags::BIND | MountFlags::RDONLY, "")?;
-    Ok(Tmpfs {
+    Ok(Roots {
         writable,
         read_only: open(folder, root, Mode::empty())?,
-        next: AtomicU64::new(0),
     })
 }
 

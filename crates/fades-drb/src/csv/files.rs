@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use globset::{GlobBuilder, GlobMatcher};
 
-use super::input::ReadError;
+use super::input::{Identity, ReadError};
 
 /// Most files of one source.
 pub(crate) const MAX_FILES: usize = 200_000;
@@ -27,10 +27,25 @@ pub(crate) fn check(glob: &str) -> Result<(), String> {
     steps(Path::new(glob)).map(drop)
 }
 
-/// The files that match any of `globs`, sorted; relative globs begin at `base`.
-/// No match is not an error.
-pub(crate) fn list(base: &Path, globs: &[String]) -> Result<Vec<PathBuf>, ReadError> {
-    let mut found = BTreeSet::new();
+/// What globs came to.
+pub(crate) struct Found {
+    /// The files that match, sorted.
+    pub(crate) files: Vec<PathBuf>,
+    /// What has to change before other files match: folders that were listed, and
+    /// names at which there is no file. Their state is from before the look.
+    pub(crate) looked: Vec<(PathBuf, Option<Identity>)>,
+}
+
+#[derive(Default)]
+struct Walked {
+    files: BTreeSet<PathBuf>,
+    looked: Vec<(PathBuf, Option<Identity>)>,
+}
+
+/// The files that match any of `globs`; relative globs begin at `base`. No match
+/// is not an error.
+pub(crate) fn list(base: &Path, globs: &[String]) -> Result<Found, ReadError> {
+    let mut found = Walked::default();
     for glob in globs {
         let path = base.join(glob);
         // Checked when the configuration was read; `base` itself is no glob.
@@ -44,7 +59,10 @@ pub(crate) fn list(base: &Path, globs: &[String]) -> Result<Vec<PathBuf>, ReadEr
         };
         walk(root, &steps, &mut found)?;
     }
-    Ok(found.into_iter().collect())
+    Ok(Found {
+        files: found.files.into_iter().collect(),
+        looked: found.looked,
+    })
 }
 
 fn steps(glob: &Path) -> Result<Vec<Step>, String> {
@@ -70,17 +88,20 @@ fn steps(glob: &Path) -> Result<Vec<Step>, String> {
     Ok(steps)
 }
 
-fn walk(at: PathBuf, steps: &[Step], found: &mut BTreeSet<PathBuf>) -> Result<(), ReadError> {
+fn walk(at: PathBuf, steps: &[Step], found: &mut Walked) -> Result<(), ReadError> {
     let Some((step, rest)) = steps.split_first() else {
-        if at.is_file() {
-            found.insert(at);
+        let stamp = fs::metadata(&at).ok();
+        if stamp.as_ref().is_some_and(fs::Metadata::is_file) {
+            found.files.insert(at);
+        } else {
+            found.looked.push((at, stamp.as_ref().map(Identity::of)));
         }
-        return enough(found);
+        return enough(&found.files);
     };
     match step {
         Step::Name(name) => walk(at.join(name), rest, found),
         Step::Match(glob) => {
-            for entry in entries(&at)? {
+            for entry in entries(&at, &mut found.looked)? {
                 if glob.is_match(entry.file_name()) {
                     walk(entry.path(), rest, found)?;
                 }
@@ -89,7 +110,7 @@ fn walk(at: PathBuf, steps: &[Step], found: &mut BTreeSet<PathBuf>) -> Result<()
         }
         Step::Folders => {
             walk(at.clone(), rest, found)?;
-            for entry in entries(&at)? {
+            for entry in entries(&at, &mut found.looked)? {
                 // Links to folders are not followed: they can make circles.
                 if entry.file_type().is_ok_and(|t| t.is_dir()) {
                     walk(entry.path(), steps, found)?;
@@ -108,7 +129,11 @@ fn enough(found: &BTreeSet<PathBuf>) -> Result<(), ReadError> {
 }
 
 /// Entries of a folder; none when it is no folder or does not exist.
-fn entries(folder: &Path) -> Result<Vec<fs::DirEntry>, ReadError> {
+fn entries(
+    folder: &Path,
+    looked: &mut Vec<(PathBuf, Option<Identity>)>,
+) -> Result<Vec<fs::DirEntry>, ReadError> {
+    looked.push((folder.to_path_buf(), super::listing::stamp(folder)));
     let listed = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
     match listed {
         Err(e)
@@ -151,7 +176,7 @@ mod tests {
         let folder = tree();
         let globs: Vec<_> = globs.iter().map(|g| (*g).to_owned()).collect();
         let relative = |p: PathBuf| p.strip_prefix(folder.path()).unwrap().to_path_buf();
-        let files = list(folder.path(), &globs).unwrap().into_iter();
+        let files = list(folder.path(), &globs).unwrap().files.into_iter();
         files
             .map(|p| relative(p).to_string_lossy().into_owned())
             .collect()
@@ -173,8 +198,8 @@ mod tests {
     fn an_absolute_glob_ignores_the_base() {
         let folder = tree();
         let glob = format!("{}/a/*.csv", folder.path().display());
-        let files = list(std::path::Path::new("/nonexistent"), &[glob]).unwrap();
-        assert_eq!(files.len(), 2);
+        let found = list(std::path::Path::new("/nonexistent"), &[glob]).unwrap();
+        assert_eq!(found.files.len(), 2);
     }
 
     #[test]

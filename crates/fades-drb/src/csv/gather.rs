@@ -20,15 +20,18 @@ use super::input::{Input, ReadError};
 use super::lines::Lines;
 use super::rows::{Found, Lost, RowParser, Sink, TooManySeries};
 use super::source::{CsvFiles, Plan, Planned};
+use super::window::Pass;
 use crate::chunk::{Capacity, Chunk, ChunkSeries, Segment};
 use crate::pool::{Panicked, Pool};
-use crate::retrieve::{Delivery, Halt};
 use crate::selector::Selector;
 use crate::series::{SeriesKey, SeriesTable};
 use crate::tally::Tally;
 
 /// Lines between two looks at whether to stop.
 const PATIENCE: u64 = 4096;
+
+/// Bytes that are read at once rather than by several threads.
+const LITTLE: u64 = 128 << 10;
 
 /// How to fetch.
 pub(crate) struct Fetch<'a> {
@@ -40,54 +43,61 @@ pub(crate) struct Fetch<'a> {
     pub(crate) first_id: u32,
 }
 
-/// Why fetching ended early.
-#[derive(Debug)]
-pub(crate) enum FetchError {
-    /// The files.
-    Read(ReadError),
-    /// Whoever takes the chunks.
-    Halt(Halt),
+/// How far a retrieval has come in a plan. It moves on only when a chunk is
+/// whole, so that whoever comes next can go on where another gave up.
+#[derive(Default)]
+pub(crate) struct Walk {
+    /// Index of the next series.
+    next: usize,
+    /// The way through that series, when it is larger than a batch.
+    pass: Option<Pass>,
 }
 
-impl From<ReadError> for FetchError {
-    fn from(e: ReadError) -> Self {
-        Self::Read(e)
-    }
-}
-
-impl From<Halt> for FetchError {
-    fn from(e: Halt) -> Self {
-        Self::Halt(e)
+impl Walk {
+    /// Bytes of the longest file that the next chunk can need; `None` when the
+    /// plan is done.
+    pub(crate) fn ahead(&mut self, plan: &Plan, capacity: Capacity) -> Option<u64> {
+        loop {
+            let rest = plan.series.get(self.next..).filter(|r| !r.is_empty())?;
+            let n = fitting(rest, capacity);
+            if n == 0 {
+                let rows = Pass::rows(capacity, &rest[0].key);
+                return Some(Capacity::bytes(Capacity::cost(&rest[0].key, rows)));
+            }
+            let group = &rest[..n];
+            if group.iter().any(|s| s.most > 0) {
+                let most = group.iter().map(|s| Capacity::cost(&s.key, s.most)).sum();
+                return Some(Capacity::bytes(most));
+            }
+            self.next += n;
+        }
     }
 }
 
 impl CsvFiles {
-    /// Hands the readings of `plan` to `delivery`, series after series.
-    pub(crate) fn fetch(
+    /// The next chunk of `plan`, of which [`Walk::ahead`] said that there is one.
+    pub(crate) fn gather(
         &self,
         fetch: &Fetch<'_>,
         plan: &Plan,
-        delivery: &mut Delivery<'_>,
-    ) -> Result<(), FetchError> {
-        let mut rest = plan.series.as_slice();
-        while !rest.is_empty() {
-            let n = fitting(rest, fetch.capacity);
-            let first_id = fetch.first_id + (plan.series.len() - rest.len()) as u32;
-            if n == 0 {
-                self.windows(fetch, plan, &rest[0], first_id, delivery)?;
-                rest = &rest[1..];
-                continue;
-            }
-            let (group, after) = rest.split_at(n);
-            if group.iter().any(|s| s.most > 0) {
-                let most = group.iter().map(|s| Capacity::cost(&s.key, s.most)).sum();
-                let lease = delivery.reserve(Capacity::bytes(most))?;
-                let (chunk, tally) = self.group(fetch, plan, group, first_id)?;
-                delivery.take(chunk, tally, lease)?;
-            }
-            rest = after;
+        walk: &mut Walk,
+    ) -> Result<(Chunk, Tally), ReadError> {
+        let rest = &plan.series[walk.next..];
+        let first_id = fetch.first_id + walk.next as u32;
+        let n = fitting(rest, fetch.capacity);
+        if n == 0 {
+            let pass = walk
+                .pass
+                .take()
+                .unwrap_or_else(|| self.pass(fetch, &rest[0]));
+            let (chunk, tally, pass) = pass.chunk(fetch, plan, &rest[0].key, first_id)?;
+            walk.next += usize::from(pass.is_none());
+            walk.pass = pass;
+            return Ok((chunk, tally));
         }
-        Ok(())
+        let gathered = self.group(fetch, plan, &rest[..n], first_id)?;
+        walk.next += n;
+        Ok(gathered)
     }
 
     /// Gathers whole series.
@@ -108,7 +118,12 @@ impl CsvFiles {
             slots,
         });
         let pieces = pieces(&plan.files, |block| job.needs(block));
-        let results = fetch.pool.map(pieces, move |piece| job.read(&piece));
+        let bytes: u64 = pieces.iter().map(Piece::bytes).sum();
+        let results = if bytes < LITTLE {
+            Pool::here(pieces, |piece| job.read(&piece))
+        } else {
+            fetch.pool.map(pieces, move |piece| job.read(&piece))
+        };
         let mut tally = Tally::default();
         let mut series: Vec<ChunkSeries> = (first_id..)
             .zip(group)
@@ -181,6 +196,14 @@ pub(super) struct Piece {
     pub(super) blocks: Vec<usize>,
 }
 
+impl Piece {
+    /// Length of its text, bytes.
+    fn bytes(&self) -> u64 {
+        let blocks = self.blocks.iter().map(|&i| &self.file.blocks[i]);
+        blocks.map(|b| b.end - b.start).sum()
+    }
+}
+
 /// Blocks that `needs` wants: those of a compressed file together, because
 /// they cannot be reached apart; others one by one.
 pub(super) fn pieces(files: &[Arc<FileIndex>], needs: impl Fn(&Block) -> bool) -> Vec<Piece> {
@@ -227,7 +250,7 @@ impl BlockReader {
             sink.enter(i);
             input.go_to(block.start).map_err(failed)?;
             let length = block.end - block.start;
-            let mut lines = Lines::new((&mut input).take(length), block.start, Some(length));
+            let mut lines = Lines::new((&mut input).take(length), block.start);
             let (mut number, mut rows) = (block.first_line, 0);
             while let Some(line) = lines.next().map_err(failed)? {
                 let is_row = parser

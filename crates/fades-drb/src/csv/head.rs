@@ -23,7 +23,7 @@ pub(crate) struct Preface {
 /// Reads the beginning of a file; `None` when no delimiter is in its first line.
 pub(crate) fn preface(path: &Path) -> Result<Option<Preface>, ReadError> {
     let failed = |e| ReadError::io("read", path, e);
-    let mut lines = Lines::new(Input::open(path)?, 0, None);
+    let mut lines = Lines::new(Input::open(path)?, 0);
     let mut texts = Vec::new();
     while texts.len() <= ROWS
         && let Some(line) = lines.next().map_err(failed)?

@@ -9,6 +9,7 @@ use fades_task::coverage::LossReason;
 
 use super::input::Identity;
 use super::layout::Layout;
+use super::listing::Named;
 use super::rows::Blame;
 use crate::tally::MOST_CITED;
 
@@ -17,6 +18,8 @@ use crate::tally::MOST_CITED;
 pub(crate) struct FileIndex {
     pub(crate) path: PathBuf,
     pub(crate) identity: Identity,
+    /// The identity tells every later change.
+    pub(crate) settled: bool,
     pub(crate) compressed: bool,
     pub(crate) layout: Arc<Layout>,
     pub(crate) blocks: Box<[Block]>,
@@ -96,8 +99,10 @@ impl FileIndex {
 }
 
 /// The indexes that are kept, and what they may take.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Kept {
+    /// The files at the last look.
+    of: Option<Arc<[Named]>>,
     files: HashMap<PathBuf, (Arc<FileIndex>, u64)>,
     memory: usize,
     /// Counts uses, to find what was not used for long.
@@ -112,7 +117,7 @@ impl Kept {
     pub(crate) fn find(&mut self, path: &Path, identity: Identity) -> Option<Arc<FileIndex>> {
         self.clock += 1;
         let (index, used) = self.files.get_mut(path)?;
-        if index.identity != identity {
+        if index.identity != identity || !index.settled {
             return None;
         }
         *used = self.clock;
@@ -129,11 +134,16 @@ impl Kept {
         self.shrink(MOST_KEPT);
     }
 
-    /// Forgets files that no longer exist.
-    pub(crate) fn retain(&mut self, paths: &std::collections::HashSet<&Path>) {
+    /// Forgets files that are not among `files`, which are sorted.
+    pub(crate) fn retain(&mut self, files: &Arc<[Named]>) {
+        if self.of.as_ref().is_some_and(|of| Arc::ptr_eq(of, files)) {
+            return;
+        }
+        self.of = Some(Arc::clone(files));
         let memory = &mut self.memory;
         self.files.retain(|path, (index, _)| {
-            let stays = paths.contains(path.as_path());
+            let found = files.binary_search_by(|f| f.path.as_path().cmp(path));
+            let stays = found.is_ok();
             if !stays {
                 *memory -= index.memory();
             }
@@ -170,6 +180,7 @@ mod tests {
         Arc::new(FileIndex {
             path: format!("{i}.csv").into(),
             identity: identity(i),
+            settled: true,
             compressed: false,
             layout: Arc::default(),
             blocks: Box::default(),
@@ -182,6 +193,7 @@ mod tests {
             device: 1,
             inode: i.into(),
             size: 1,
+            modified: 1,
             changed: 1,
         }
     }
@@ -192,7 +204,7 @@ mod tests {
         kept.keep(&index(1));
         assert!(kept.find("1.csv".as_ref(), identity(1)).is_some());
         assert!(kept.find("1.csv".as_ref(), identity(2)).is_none());
-        kept.retain(&std::collections::HashSet::new());
+        kept.retain(&Arc::from([]));
         assert!(kept.find("1.csv".as_ref(), identity(1)).is_none());
         assert_eq!(kept.memory, 0);
     }

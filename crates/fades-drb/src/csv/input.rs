@@ -1,8 +1,8 @@
 //! Files, opened and decompressed.
 
 use std::fs::{File, Metadata};
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
-use std::os::unix::fs::MetadataExt;
+use std::io::{self, BufReader, Read};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
@@ -106,8 +106,10 @@ pub(crate) struct Identity {
     pub(crate) device: u64,
     pub(crate) inode: u64,
     pub(crate) size: u64,
-    /// Last change, ns since 1970.
-    pub(crate) changed: i128,
+    /// Last change of the content, and of anything, ns since 1970. The first can
+    /// be set back; some file systems do not keep the second.
+    pub(crate) modified: i64,
+    pub(crate) changed: i64,
 }
 
 impl Identity {
@@ -116,15 +118,48 @@ impl Identity {
             device: metadata.dev(),
             inode: metadata.ino(),
             size: metadata.size(),
-            changed: i128::from(metadata.mtime()) * 1_000_000_000
-                + i128::from(metadata.mtime_nsec()),
+            modified: stamp(metadata.mtime(), metadata.mtime_nsec()),
+            changed: stamp(metadata.ctime(), metadata.ctime_nsec()),
         }
+    }
+
+    /// Whether the stamps, looked at at `now`, are so old that any later change
+    /// gets others.
+    pub(crate) const fn is_settled(&self, now: Moment) -> bool {
+        now.is_beyond(self.modified) && now.is_beyond(self.changed)
     }
 
     /// Whether a file that was `self` and is now `other` still begins with the
     /// bytes it had: it may have grown.
     pub(crate) const fn begins(&self, other: &Self) -> bool {
         self.device == other.device && self.inode == other.inode && self.size <= other.size
+    }
+}
+
+fn stamp(seconds: i64, nanoseconds: i64) -> i64 {
+    seconds
+        .saturating_mul(1_000_000_000)
+        .saturating_add(nanoseconds)
+}
+
+/// When somebody looked, ns since 1970.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment(i64);
+
+impl Moment {
+    pub(crate) fn now() -> Self {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+        Self(stamp(now.tv_sec, now.tv_nsec))
+    }
+
+    /// Whether a change from now on gets another stamp than `stamp`. The clock of
+    /// stamps moves in steps of up to 10 ms. A stamp far ahead was set by hand or
+    /// before the clock was put back, and is not met again soon.
+    const fn is_beyond(self, stamp: i64) -> bool {
+        const GRAIN: i64 = 20_000_000;
+        const AHEAD: i64 = 1_000_000_000;
+        let age = self.0.saturating_sub(stamp);
+        age >= GRAIN || age < -AHEAD
     }
 }
 
@@ -152,6 +187,7 @@ pub(crate) struct Input {
     /// Decompressed bytes before the next one.
     offset: u64,
     identity: Identity,
+    opened: Moment,
 }
 
 enum Reader {
@@ -163,6 +199,7 @@ enum Reader {
 impl Input {
     pub(crate) fn open(path: &Path) -> Result<Self, ReadError> {
         let failed = |e| ReadError::io("open", path, e);
+        let opened = Moment::now();
         let file = File::open(path).map_err(failed)?;
         let identity = Identity::of(&file.metadata().map_err(failed)?);
         let reader = match Packing::of(path) {
@@ -178,6 +215,7 @@ impl Input {
             reader,
             offset: 0,
             identity,
+            opened,
         })
     }
 
@@ -185,10 +223,14 @@ impl Input {
         self.identity
     }
 
+    /// Whether any later change of the file can be told by its identity.
+    pub(crate) const fn is_settled(&self) -> bool {
+        self.identity.is_settled(self.opened)
+    }
+
     /// Goes forward (in a plain file also back) to a decompressed offset.
     pub(crate) fn go_to(&mut self, offset: u64) -> io::Result<()> {
-        if let Reader::Plain(file) = &mut self.reader {
-            file.seek(SeekFrom::Start(offset))?;
+        if let Reader::Plain(_) = self.reader {
             self.offset = offset;
             return Ok(());
         }
@@ -204,7 +246,7 @@ impl Input {
 impl Read for Input {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let n = match &mut self.reader {
-            Reader::Plain(r) => r.read(into),
+            Reader::Plain(file) => file.read_at(into, self.offset),
             Reader::Gzip(r) => r.read(into),
             Reader::Xz(r) => r.read(into),
         }?;

@@ -1,5 +1,6 @@
 //! Lines of a stream, in bounded memory.
 
+use std::cell::Cell;
 use std::io::{self, Read};
 
 /// Longest line, bytes; a longer one is reported without its text.
@@ -9,6 +10,11 @@ pub(crate) const MAX_LINE: usize = 64 << 10;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 const BUFFER: usize = 4 * MAX_LINE;
+
+thread_local! {
+    /// The buffer of the last stream: a thread reads thousands of small files.
+    static SPARE: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
+}
 
 /// A line without its end.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,7 +26,8 @@ pub(crate) enum Line<'a> {
 /// Takes a stream apart at its line breaks.
 pub(crate) struct Lines<R> {
     source: R,
-    buffer: Vec<u8>,
+    /// Larger than a line may be, so that there is always room for more.
+    buffer: Box<[u8]>,
     start: usize,
     end: usize,
     /// Bytes of the stream before `buffer[start]`.
@@ -28,15 +35,18 @@ pub(crate) struct Lines<R> {
     ended: bool,
 }
 
+impl<R> Drop for Lines<R> {
+    fn drop(&mut self) {
+        SPARE.set(Some(std::mem::take(&mut self.buffer)));
+    }
+}
+
 impl<R: Read> Lines<R> {
-    /// `offset` is where in the whole text the stream begins, `length` what it
-    /// is thought to have: short ones get by with a small buffer.
-    pub(crate) fn new(source: R, offset: u64, length: Option<u64>) -> Self {
-        // One more than the stream has, to see its end without growing.
-        let length = length.map_or(BUFFER as u64, |l| l.saturating_add(1));
+    /// `offset` is where in the whole text the stream begins.
+    pub(crate) fn new(source: R, offset: u64) -> Self {
         Self {
             source,
-            buffer: vec![0; length.clamp(64, BUFFER as u64) as usize],
+            buffer: SPARE.take().unwrap_or_else(|| vec![0; BUFFER].into()),
             start: 0,
             end: 0,
             offset,
@@ -105,11 +115,6 @@ impl<R: Read> Lines<R> {
         self.buffer.copy_within(self.start..self.end, 0);
         self.end -= self.start;
         self.start = 0;
-        if self.end == self.buffer.len() {
-            // More than it was thought to have; a line that is too long is given
-            // up before the buffer grows beyond its size.
-            self.buffer.resize(BUFFER, 0);
-        }
         loop {
             match self.source.read(&mut self.buffer[self.end..]) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -145,8 +150,7 @@ mod tests {
     }
 
     fn lines(text: &[u8], piece: usize) -> Vec<Option<Vec<u8>>> {
-        let guess = piece as u64 % 100;
-        let mut lines = Lines::new(Trickle(text, piece), 0, Some(guess));
+        let mut lines = Lines::new(Trickle(text, piece), 0);
         let mut found = Vec::new();
         while let Some(line) = lines.next().unwrap() {
             found.push(match line {

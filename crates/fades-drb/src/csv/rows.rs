@@ -200,21 +200,31 @@ impl<'a> RowParser<'a> {
     /// Puts the key together and looks it up; `None` when the row ends before
     /// a key field.
     fn whose(&mut self, line: &[u8]) -> Option<Whose> {
+        if let Some(subject) = self.same_as_last(line) {
+            return Some(Whose::Seen(subject));
+        }
         self.key.clear();
         for &column in &self.layout.keys {
             self.key.extend_from_slice(self.row.field(line, column)?);
             self.key.push(b'\n');
-        }
-        if let Some((key, subject)) = &self.last
-            && *key == self.key
-        {
-            return Some(Whose::Seen(*subject));
         }
         let Some(&subject) = self.subjects.get(&self.key) else {
             return Some(Whose::New);
         };
         self.remember(subject);
         Some(Whose::Seen(subject))
+    }
+
+    /// Whose the row before was, if this one has the same key.
+    #[expect(clippy::option_option, reason = "another row, and a row of nobody")]
+    fn same_as_last(&self, line: &[u8]) -> Option<Option<usize>> {
+        let (key, subject) = self.last.as_ref()?;
+        let mut rest = key.as_slice();
+        for &column in &self.layout.keys {
+            let field = self.row.field(line, column)?;
+            rest = rest.strip_prefix(field)?.strip_prefix(b"\n")?;
+        }
+        rest.is_empty().then_some(*subject)
     }
 
     fn remember(&mut self, subject: Option<usize>) {

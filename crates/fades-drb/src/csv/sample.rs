@@ -24,7 +24,7 @@ impl CsvFiles {
         let start = file.blocks.first().map_or(0, |b| b.start);
         let mut input = Input::open(&file.path)?;
         input.go_to(start).map_err(failed)?;
-        let mut lines = Lines::new(input, start, None);
+        let mut lines = Lines::new(input, start);
         let mut parser = RowParser::new(&self.format, &file.layout);
         let mut sink = SampleSink::default();
         let mut taken = 0;

@@ -49,6 +49,7 @@ pub(crate) enum Started {
 pub(crate) struct Head {
     path: PathBuf,
     identity: Identity,
+    settled: bool,
     layout: Arc<Layout>,
     /// Lines before the first row.
     lines: u64,
@@ -68,15 +69,15 @@ impl Scanner {
             return Err(ReadError::Stopped);
         }
         let mut input = Input::open(path)?;
-        let identity = input.identity();
-        let length = (Packing::of(path) == Packing::Plain).then_some(identity.size);
-        let mut lines = Lines::new(&mut input, 0, length);
+        let (identity, settled) = (input.identity(), input.is_settled());
+        let mut lines = Lines::new(&mut input, 0);
         let Some((layout, before)) = self.head(path, &mut lines)? else {
-            return Ok(Started::Whole(empty(path, identity)));
+            return Ok(Started::Whole(empty(path, identity, settled)));
         };
         let head = Head {
             path: path.to_path_buf(),
             identity,
+            settled,
             layout: Arc::new(layout),
             lines: before,
         };
@@ -165,6 +166,7 @@ impl Scanner {
             compressed: Packing::of(&head.path) != Packing::Plain,
             path: head.path,
             identity: head.identity,
+            settled: head.settled,
             layout: head.layout,
             blocks: blocks.into(),
             orphans: sink.orphans(),
@@ -221,7 +223,7 @@ impl Scanner {
         input
             .go_to(start)
             .map_err(|e| ReadError::io("read", &head.path, e))?;
-        let mut lines = Lines::new(input.take(end - start), start, Some(end - start));
+        let mut lines = Lines::new(input.take(end - start), start);
         let mut sink = IndexSink::new(&self.series);
         let mut parser = RowParser::new(&self.format, &head.layout);
         let read = self.block(
@@ -264,6 +266,7 @@ pub(crate) fn join(head: &Head, parts: Vec<ReadBlock>) -> FileIndex {
     FileIndex {
         path: head.path.clone(),
         identity: head.identity,
+        settled: head.settled,
         compressed: false,
         layout: Arc::clone(&head.layout),
         blocks: blocks.into(),
@@ -283,10 +286,11 @@ fn adopt(orphans: &mut Vec<Orphan>, new: Orphan) {
     }
 }
 
-fn empty(path: &Path, identity: Identity) -> FileIndex {
+fn empty(path: &Path, identity: Identity, settled: bool) -> FileIndex {
     FileIndex {
         path: path.to_path_buf(),
         identity,
+        settled,
         compressed: Packing::of(path) != Packing::Plain,
         layout: Arc::default(),
         blocks: Box::default(),
@@ -314,7 +318,7 @@ fn cuts(input: &mut Input, start: u64, size: u64, block: u64) -> std::io::Result
     while size - from > block {
         // A line that begins exactly here begins a block.
         input.go_to(from + block - 1)?;
-        let mut lines = Lines::new(&mut *input, from + block - 1, None);
+        let mut lines = Lines::new(&mut *input, from + block - 1);
         lines.next()?;
         let to = lines.offset().min(size);
         cuts.push((from, to));

@@ -1,15 +1,13 @@
 //! The files of one source: which there are, what is in them.
 
-use std::collections::HashSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::format::{Format, Shape};
 use super::index::{FileIndex, Kept, Orphan, Whose};
-use super::input::{Identity, ReadError};
-use super::layout::NameParts;
+use super::input::ReadError;
+use super::listing::{Listing, Snapshot};
 use super::scan::{Head, ReadBlock, Scanner, Started, join};
 use crate::config::CsvSource;
 use crate::pool::Pool;
@@ -22,6 +20,7 @@ pub(crate) struct CsvFiles {
     pub(super) format: Arc<Format>,
     pub(super) series: Arc<SeriesTable>,
     base: PathBuf,
+    listing: Mutex<Listing>,
     kept: Mutex<Kept>,
     /// Held while indexes are made, so that two runs do not make the same ones.
     scanning: Mutex<()>,
@@ -55,6 +54,7 @@ impl CsvFiles {
             format: Arc::new(Format::compile(csv)?),
             series: Arc::default(),
             base: base.to_path_buf(),
+            listing: Mutex::default(),
             kept: Mutex::default(),
             scanning: Mutex::default(),
         })
@@ -85,26 +85,43 @@ impl CsvFiles {
         }
     }
 
+    /// The files as they are now.
+    pub(crate) fn snapshot(&self) -> Result<Arc<Snapshot>, ReadError> {
+        lock(&self.listing).snapshot(&self.base, &self.format)
+    }
+
     /// Indexes of the files that can have readings that match, new ones made
     /// where files are new or changed.
-    pub(crate) fn indexes(
+    fn indexes(
         &self,
         pool: &Pool,
+        snapshot: &Arc<Snapshot>,
         selector: &Selector,
         stop: &Arc<AtomicBool>,
     ) -> Result<Vec<Arc<FileIndex>>, ReadError> {
-        let paths = super::files::list(&self.base, &self.format.globs)?;
-        lock(&self.kept).retain(&paths.iter().map(PathBuf::as_path).collect::<HashSet<_>>());
-        let paths = self.worth_reading(paths, selector)?;
         let _one_at_a_time = lock(&self.scanning);
-        let mut found = Vec::with_capacity(paths.len());
+        let mut found = Vec::with_capacity(snapshot.files.len());
         let mut new = Vec::new();
-        for path in paths {
-            let metadata = fs::metadata(&path).map_err(|e| ReadError::io("look at", &path, e))?;
-            match lock(&self.kept).find(&path, Identity::of(&metadata)) {
-                Some(index) => found.push(index),
-                None => new.push(path),
+        {
+            let mut kept = lock(&self.kept);
+            kept.retain(&snapshot.files);
+            // Files whose name says that they do not match are left out.
+            let files = snapshot.files.iter().zip(&snapshot.states);
+            let worth = files.filter(|(f, _)| {
+                let device = f.device.as_ref();
+                let location = f.location.as_ref();
+                device.is_none_or(|d| selector.device(d))
+                    && location.is_none_or(|l| selector.location(l))
+            });
+            for (file, state) in worth {
+                match kept.find(&file.path, *state) {
+                    Some(index) => found.push(index),
+                    None => new.push(file.path.clone()),
+                }
             }
+        }
+        if new.is_empty() {
+            return Ok(found);
         }
         let mut layout = found.last().map(|i| Arc::clone(&i.layout));
         for mut index in self.scan(pool, new, stop)? {
@@ -119,26 +136,6 @@ impl CsvFiles {
         }
         found.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(found)
-    }
-
-    /// Leaves out files whose name already says that they do not match.
-    fn worth_reading(
-        &self,
-        paths: Vec<PathBuf>,
-        selector: &Selector,
-    ) -> Result<Vec<PathBuf>, ReadError> {
-        let mut worth = Vec::with_capacity(paths.len());
-        for path in paths {
-            let parts = NameParts::of(&self.format, &path)?;
-            let device = parts.render(&self.format.device);
-            let location = parts.render(&self.format.location);
-            if device.is_none_or(|d| selector.device(&d))
-                && location.is_none_or(|l| selector.location(&l))
-            {
-                worth.push(path);
-            }
-        }
-        Ok(worth)
     }
 
     fn scan(
@@ -165,13 +162,25 @@ impl CsvFiles {
     }
 
     /// What `selector` means for the files as they are now.
-    pub(crate) fn plan(
+    pub(crate) fn plan_now(
         &self,
         pool: &Pool,
         selector: &Selector,
         stop: &Arc<AtomicBool>,
     ) -> Result<Plan, ReadError> {
-        let indexes = self.indexes(pool, selector, stop)?;
+        self.plan(pool, &self.snapshot()?, selector, stop)
+    }
+
+    /// What `selector` means for the files as they were when `snapshot` was made,
+    /// or are by now.
+    pub(crate) fn plan(
+        &self,
+        pool: &Pool,
+        snapshot: &Arc<Snapshot>,
+        selector: &Selector,
+        stop: &Arc<AtomicBool>,
+    ) -> Result<Plan, ReadError> {
+        let indexes = self.indexes(pool, snapshot, selector, stop)?;
         let keys = self.series.keys();
         let selected: Vec<bool> = keys.iter().map(|k| selector.matches(k)).collect();
         let mut most: Vec<Option<u64>> = vec![None; keys.len()];

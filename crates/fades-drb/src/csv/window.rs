@@ -10,12 +10,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::gather::{BlockReader, Fetch, FetchError, Piece, defect, pieces};
+use super::gather::{BlockReader, Fetch, Piece, defect, pieces};
 use super::input::ReadError;
 use super::rows::{Found, Lost, Sink, TooManySeries};
 use super::source::{CsvFiles, Plan, Planned};
 use crate::chunk::{Capacity, Chunk, ChunkSeries, Segment};
-use crate::retrieve::Delivery;
 use crate::series::SeriesKey;
 use crate::tally::Tally;
 
@@ -61,71 +60,72 @@ impl Bounds {
 }
 
 impl CsvFiles {
-    /// Hands a large series to `delivery`, batch after batch.
-    pub(super) fn windows(
-        &self,
-        fetch: &Fetch<'_>,
-        plan: &Plan,
-        series: &Planned,
-        id: u32,
-        delivery: &mut Delivery<'_>,
-    ) -> Result<(), FetchError> {
-        let capacity = fetch.capacity.rows(&series.key).min(AT_ONCE) as usize;
-        let bytes = Capacity::bytes(Capacity::cost(&series.key, capacity as u64));
-        let mut pass = Pass {
+    /// The way through a series that is larger than a batch.
+    pub(super) fn pass(&self, fetch: &Fetch<'_>, series: &Planned) -> Pass {
+        Pass {
             job: Arc::new(WindowJob {
                 reader: self.reader(fetch),
                 number: series.number,
             }),
             after: None,
-            // One more than fits, to know whether this is the last batch.
-            most: capacity + 1,
             counted: HashSet::new(),
-        };
-        loop {
-            let lease = delivery.reserve(bytes)?;
-            let (mut entries, mut tally) = pass.window(fetch, plan)?;
-            let complete = entries.len() <= capacity;
-            entries.truncate(capacity);
-            pass.after = entries.last().map(|e| e.rank);
-            let mut segment = Segment::default();
-            for entry in &entries {
-                segment.push(entry.rank.0, entry.value, entry.mark);
-                tally.marked += u64::from(entry.mark != 0);
-            }
-            tally.used = entries.len() as u64;
-            let chunk = ChunkSeries {
-                id,
-                key: series.key.clone(),
-                complete,
-                segments: vec![segment],
-            };
-            let chunk = Chunk {
-                series: vec![chunk],
-            };
-            delivery.take(chunk, tally, lease)?;
-            if complete {
-                return Ok(());
-            }
         }
     }
 }
 
 /// The way through a series, window after window.
-struct Pass {
+pub(super) struct Pass {
     job: Arc<WindowJob>,
     /// The last reading that was handed on.
     after: Option<Rank>,
-    most: usize,
     /// Position of the file and number of each block whose losses are counted.
     counted: HashSet<(u32, usize)>,
 }
 
 impl Pass {
+    /// Readings of a series that are taken at a time.
+    pub(super) fn rows(capacity: Capacity, key: &SeriesKey) -> u64 {
+        capacity.rows(key).min(AT_ONCE)
+    }
+
+    /// The next readings of the series, and the way on unless they are the last.
+    pub(super) fn chunk(
+        mut self,
+        fetch: &Fetch<'_>,
+        plan: &Plan,
+        key: &SeriesKey,
+        id: u32,
+    ) -> Result<(Chunk, Tally, Option<Self>), ReadError> {
+        let rows = Self::rows(fetch.capacity, key) as usize;
+        // One more than fits, to know whether this is the last batch.
+        let (mut entries, mut tally) = self.window(fetch, plan, rows + 1)?;
+        let complete = entries.len() <= rows;
+        entries.truncate(rows);
+        self.after = entries.last().map(|e| e.rank);
+        let mut segment = Segment::default();
+        for entry in &entries {
+            segment.push(entry.rank.0, entry.value, entry.mark);
+            tally.marked += u64::from(entry.mark != 0);
+        }
+        tally.used = entries.len() as u64;
+        let series = vec![ChunkSeries {
+            id,
+            key: key.clone(),
+            complete,
+            segments: vec![segment],
+        }];
+        Ok((Chunk { series }, tally, (!complete).then_some(self)))
+    }
+
     /// The next entries, in order, and what was lost in blocks read for the
     /// first time.
-    fn window(&mut self, fetch: &Fetch<'_>, plan: &Plan) -> Result<(Vec<Entry>, Tally), ReadError> {
-        let (job, most) = (&self.job, self.most);
+    fn window(
+        &mut self,
+        fetch: &Fetch<'_>,
+        plan: &Plan,
+        most: usize,
+    ) -> Result<(Vec<Entry>, Tally), ReadError> {
+        let job = &self.job;
         let mut bounds = Bounds {
             after: self.after,
             last: None,

@@ -1,32 +1,31 @@
 //! One run: its DTOs are fetched in parallel and fed to its tender in order.
 //!
 //! ```text
-//! producer of DTO 0 ─┐ one batch
-//! producer of DTO 1 ─┼────────────► feeder ──► tender   at most two batches out
-//! producer of DTO 2 ─┘                ▲          │
-//!                                     └─ reader ◄┘ release, or gone
+//! DTO 0 ─┐ its turn first
+//! DTO 1 ─┼──────────────► tender     at most two batches out
+//! DTO 2 ─┘                  │
+//!                           └─► process: release, or gone
 //! ```
-//! The order of batches does not depend on which source was faster, so that an
-//! answer can be reproduced.
+//! Each DTO is fetched by a thread that has nothing else to do; it may have made a
+//! batch before it is its turn. The order of batches does not depend on which
+//! source was faster, so that an answer can be reproduced.
 
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
 
 use fades_task::coverage::Coverage;
-use fades_task::identity::Name;
 use fades_task::message::{BrokerReport, Feed, Release};
 use fades_task::mtw::Dto;
 use fades_task::quantity::Size;
 use fades_task::result::RetrievalFailure;
-use fades_wire::Channel;
+use fades_wire::{Arrival, Channel, Inbox};
 
-use super::{Reporter, memory};
-use crate::batches::{BatchFile, Lease, Urgency};
-use crate::retrieve::{Engine, Halt, Outlet, unless_stopped};
+use super::Reporter;
+use crate::batches::{BatchFile, Urgency};
+use crate::hands::Hands;
+use crate::retrieve::{Engine, Halt, Next};
 
 /// Batches that a tender may have: one that the function works on, and the next.
 const OUTSTANDING: usize = 2;
@@ -34,135 +33,108 @@ const OUTSTANDING: usize = 2;
 /// A run, from outside.
 pub(super) struct Run {
     shared: Arc<Shared>,
-    feeder: JoinHandle<()>,
-    reader: JoinHandle<()>,
+    inbox: Inbox,
 }
 
 /// What the threads of a run share.
 struct Shared {
+    number: u64,
+    dtos: Vec<Dto>,
+    window: Size,
     data: Channel,
+    engine: Arc<Engine>,
+    reporter: Reporter,
     stop: Arc<AtomicBool>,
     /// The DTO whose batches are wanted now.
     turn: AtomicU32,
-    out: Mutex<Out>,
+    /// Batches that the tender has.
+    outstanding: AtomicU32,
+    state: Mutex<State>,
     changed: Condvar,
 }
 
-/// What the tender has.
 #[derive(Default)]
-struct Out {
-    leases: VecDeque<Lease>,
-    /// The tender closed its end.
-    gone: bool,
-}
-
-/// A DTO being fetched.
-struct Producer {
-    batches: Receiver<BatchFile>,
-    thread: JoinHandle<(Coverage, Result<(), Halt>)>,
+struct State {
+    /// What the tender has, oldest first.
+    out: VecDeque<Arc<BatchFile>>,
+    /// Of the DTOs whose turn is over.
+    coverage: Vec<Coverage>,
+    failure: Option<RetrievalFailure>,
+    /// DTOs that are still worked on.
+    at_work: usize,
 }
 
 impl Run {
-    /// Starts fetching and feeding. On failure gives a DTO to name in it.
+    /// Starts fetching and feeding.
     pub(super) fn start(
-        run: u64,
+        number: u64,
         dtos: Vec<Dto>,
         window: Size,
         data: Channel,
-        engine: Arc<Engine>,
-        reporter: Reporter,
-    ) -> Result<Self, (Option<Name>, std::io::Error)> {
-        let first = dtos.first().map(|d| d.name.clone());
-        Self::started(run, dtos, window, data, engine, reporter).map_err(|e| (first, e))
-    }
-
-    fn started(
-        run: u64,
-        dtos: Vec<Dto>,
-        window: Size,
-        data: Channel,
-        engine: Arc<Engine>,
-        reporter: Reporter,
-    ) -> std::io::Result<Self> {
-        let incoming = data.try_clone()?;
+        engine: &Arc<Engine>,
+        reporter: &Reporter,
+        hands: &Hands,
+    ) -> Self {
         let shared = Arc::new(Shared {
+            number,
+            window,
             data,
+            engine: Arc::clone(engine),
+            reporter: reporter.clone(),
             stop: Arc::default(),
             turn: AtomicU32::new(0),
-            out: Mutex::default(),
-            changed: Condvar::new(),
-        });
-        let reader = {
-            let (shared, engine) = (Arc::clone(&shared), Arc::clone(&engine));
-            thread::Builder::new()
-                .name(format!("reader-{run}"))
-                .spawn(move || shared.read(&incoming, &engine))?
-        };
-        let feeder = {
-            let shared = Arc::clone(&shared);
-            thread::Builder::new()
-                .name(format!("feeder-{run}"))
-                .spawn(move || shared.feed(run, dtos, window, &engine, &reporter))
-        };
-        match feeder {
-            Ok(feeder) => Ok(Self {
-                shared,
-                feeder,
-                reader,
+            outstanding: AtomicU32::new(0),
+            state: Mutex::new(State {
+                at_work: dtos.len(),
+                ..State::default()
             }),
-            Err(e) => {
-                shared.data.shut_down();
-                Err(e)
+            changed: Condvar::new(),
+            dtos,
+        });
+        if shared.dtos.is_empty() {
+            shared.finish(Vec::new(), None);
+        }
+        for index in 0..shared.dtos.len() as u32 {
+            let part = Part {
+                of: Arc::clone(&shared),
+                index,
+                told: false,
+            };
+            if let Err(e) = hands.start(move || part.fetch()) {
+                // The part that was not started tells so when it is dropped.
+                tracing::warn!("no thread for a retrieval: {e}");
             }
+        }
+        Self {
+            shared,
+            inbox: Inbox::default(),
         }
     }
 
+    pub(super) fn number(&self) -> u64 {
+        self.shared.number
+    }
+
+    pub(super) fn channel(&self) -> &Channel {
+        &self.shared.data
+    }
+
     /// Ends fetching and feeding.
-    pub(super) fn stop(&self, engine: &Engine) {
-        self.shared.stop(engine);
+    pub(super) fn stop(&self) {
+        self.shared.stop();
     }
 
-    pub(super) fn is_over(&self) -> bool {
-        self.feeder.is_finished() && self.reader.is_finished()
-    }
-
-    pub(super) fn join(self) {
-        // Panics were printed where they happened; there is nobody to tell.
-        let _ = self.feeder.join();
-        let _ = self.reader.join();
-    }
-}
-
-impl Shared {
-    fn stop(&self, engine: &Engine) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.data.shut_down();
-        engine.batches().budget().wake();
-        let _out = self.out();
-        self.changed.notify_all();
-    }
-
-    fn stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
-    }
-
-    fn out(&self) -> MutexGuard<'_, Out> {
-        // Every change is complete when the lock is given back.
-        self.out.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes what the tender says, until it is gone.
-    fn read(&self, incoming: &Channel, engine: &Engine) {
+    /// Takes what the tender says. Whether it is still there.
+    pub(super) fn hear(&mut self) -> bool {
         loop {
-            match incoming.receive::<Release>(None) {
-                Ok(Some(frame)) => match frame.message {
+            match self.inbox.take::<Release>(&self.shared.data) {
+                Ok(Arrival::Nothing) => return true,
+                Ok(Arrival::End { .. }) => break,
+                Ok(Arrival::Frame(frame)) => match frame.message {
+                    Release::Batch if self.shared.release() => {}
                     Release::Batch => {
-                        let lease = self.out().leases.pop_front();
-                        self.changed.notify_all();
-                        if lease.is_none() {
-                            tracing::warn!("a tender released a batch that it did not have");
-                            break;
-                        }
+                        tracing::warn!("a tender released a batch that it did not have");
+                        break;
                     }
                     // Nothing that this broker sends is answered by these.
                     Release::State | Release::Answer { .. } => {
@@ -170,203 +142,219 @@ impl Shared {
                         break;
                     }
                 },
-                Ok(None) => break,
                 Err(e) => {
                     tracing::debug!("a tender is gone: {e}");
                     break;
                 }
             }
         }
-        let leases = {
-            let mut out = self.out();
-            out.gone = true;
-            std::mem::take(&mut out.leases)
-        };
-        drop(leases);
-        self.stop(engine);
+        self.shared.gone();
+        false
     }
+}
 
-    fn feed(
-        self: &Arc<Self>,
-        run: u64,
-        dtos: Vec<Dto>,
-        window: Size,
-        engine: &Arc<Engine>,
-        reporter: &Reporter,
-    ) {
-        let (coverage, done) = self.fed(dtos, window, engine);
-        let (failure, stopped) = match done {
-            Ok(()) => (None, false),
-            Err(Halt::Stopped) => (None, true),
-            Err(Halt::Failed(failure)) => (Some(failure), false),
-        };
-        if failure.is_some() {
-            // The tender has nothing to wait for any more.
-            self.stop(engine);
+/// One DTO of a run. When it is dropped without having told what it came to, a
+/// thread was missing or has ended in a panic.
+struct Part {
+    of: Arc<Shared>,
+    index: u32,
+    told: bool,
+}
+
+impl Part {
+    fn fetch(mut self) {
+        let (coverage, done) = self.of.fed(self.index);
+        self.told = true;
+        self.of.part_done(self.index, coverage, done);
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if self.told {
+            return;
         }
-        memory::trim();
-        reporter.tell(&BrokerReport::RetrieveEnded {
-            run,
-            coverage,
-            failure,
-            stopped,
-        });
+        let name = self.of.dtos[self.index as usize].name.clone();
+        let failure = RetrievalFailure::NoRoom {
+            dto: name.clone(),
+            reason: "no thread could be started for it, or a defect ended that thread; if threads \
+                     are missing, raise TasksMax or ulimit -u"
+                .to_owned(),
+        };
+        self.of.part_failed(Coverage::new(name), failure);
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change is complete when the lock is given back.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Feeds all DTOs; gives their coverage as far as it came.
-    fn fed(
-        self: &Arc<Self>,
-        dtos: Vec<Dto>,
-        window: Size,
-        engine: &Arc<Engine>,
-    ) -> (Vec<Coverage>, Result<(), Halt>) {
-        let names: Vec<Name> = dtos.iter().map(|d| d.name.clone()).collect();
-        let mut done = Ok(());
-        let mut producers = Vec::new();
-        for (i, dto) in (0..).zip(dtos) {
-            let name = dto.name.clone();
-            match self.produce(i, dto, window, engine) {
-                Ok(producer) => producers.push(producer),
-                Err(e) => {
-                    done = Err(Halt::Failed(RetrievalFailure::NoRoom {
-                        dto: name,
-                        reason: format!(
-                            "no thread can be started: {e}; raise TasksMax or ulimit -u"
-                        ),
-                    }));
-                    break;
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.data.shut_down();
+        // Under the lock, so that nobody is between looking and waiting.
+        drop(self.state());
+        self.changed.notify_all();
+        self.engine.shares().wake();
+    }
+
+    /// The tender is done with its oldest batch. Whether it had one.
+    fn release(&self) -> bool {
+        let file = self.state().out.pop_front();
+        if file.is_none() {
+            return false;
+        }
+        drop(file);
+        self.outstanding.fetch_sub(1, Ordering::Relaxed);
+        self.changed.notify_all();
+        self.engine.shares().look_again();
+        true
+    }
+
+    /// The tender closed its end, or is not heard any more.
+    fn gone(&self) {
+        let out = std::mem::take(&mut self.state().out);
+        drop(out);
+        self.stop();
+    }
+
+    /// Fetches a DTO and feeds it.
+    fn fed(&self, index: u32) -> (Coverage, Result<(), Halt>) {
+        let dto = &self.dtos[index as usize];
+        self.taken(index, dto)
+            .unwrap_or_else(|halt| (Coverage::new(dto.name.clone()), Err(halt)))
+    }
+
+    fn taken(&self, index: u32, dto: &Dto) -> Result<(Coverage, Result<(), Halt>), Halt> {
+        let capacity = self.engine.batches().capacity_within(self.window.0);
+        let capacity = capacity.map_err(|e| {
+            Halt::Failed(RetrievalFailure::NoRoom {
+                dto: dto.name.clone(),
+                reason: e.to_string(),
+            })
+        })?;
+        let mut taker = self.engine.open(dto, index, capacity, &self.stop)?;
+        let urgency = || self.urgency(index);
+        loop {
+            match taker.next(&urgency)? {
+                Next::Batch => {
+                    // Nobody else feeds while it is its turn: the room stays.
+                    drop(self.wait(|s| self.is_turn_of(index) && s.out.len() < OUTSTANDING)?);
+                    if let Some(file) = taker.take() {
+                        self.feed(index, &file)?;
+                    }
                 }
+                Next::Done(done) => return Ok(done.judged(dto)),
             }
         }
-        let mut coverage = Vec::new();
-        for (i, producer) in (0..).zip(producers) {
-            if done.is_ok() {
-                self.turn.store(i, Ordering::Relaxed);
-                engine.batches().budget().wake();
-                done = self.forward(i, &producer.batches);
-            }
-            if done.is_err() {
-                self.stop.store(true, Ordering::Relaxed);
-                engine.batches().budget().wake();
-            }
-            drop(producer.batches);
-            let name = &names[i as usize];
-            let (covered, produced) = producer
-                .thread
-                .join()
-                .unwrap_or_else(|_| (Coverage::new(name.clone()), Err(Halt::Failed(defect(name)))));
-            coverage.push(covered);
-            if done.is_ok() {
-                done = produced.and_then(|()| self.send(&Feed::End { dto: i }, None));
-            }
-        }
-        coverage.extend(names[coverage.len()..].iter().cloned().map(Coverage::new));
-        (coverage, done.and_then(|()| self.send(&Feed::Finish, None)))
-    }
-
-    fn produce(
-        self: &Arc<Self>,
-        index: u32,
-        dto: Dto,
-        window: Size,
-        engine: &Arc<Engine>,
-    ) -> std::io::Result<Producer> {
-        let (sender, batches) = sync_channel(0);
-        let (shared, engine) = (Arc::clone(self), Arc::clone(engine));
-        let thread = thread::Builder::new()
-            .name(format!("dto-{index}"))
-            .spawn(move || shared.fetch(index, &dto, window, &engine, &sender))?;
-        Ok(Producer { batches, thread })
-    }
-
-    fn fetch(
-        &self,
-        index: u32,
-        dto: &Dto,
-        window: Size,
-        engine: &Engine,
-        batches: &SyncSender<BatchFile>,
-    ) -> (Coverage, Result<(), Halt>) {
-        let capacity = match engine.batches().capacity_within(window.0) {
-            Ok(capacity) => capacity,
-            Err(e) => {
-                let failure = RetrievalFailure::NoRoom {
-                    dto: dto.name.clone(),
-                    reason: e.to_string(),
-                };
-                return (Coverage::new(dto.name.clone()), Err(Halt::Failed(failure)));
-            }
-        };
-        let urgency = || unless_stopped(&self.stop, self.urgency(index));
-        // The feeder goes away when the run is stopped.
-        let mut out = |batch| batches.send(batch).map_err(|_| Halt::Stopped);
-        let outlet = Outlet {
-            index,
-            capacity,
-            stop: &self.stop,
-            urgency: &urgency,
-            out: &mut out,
-        };
-        engine.retrieve(dto, outlet)
     }
 
     /// A function that has nothing to work on is waited for; one that has a
     /// batch, and perhaps never gives it back, must not hold up other runs.
     fn urgency(&self, dto: u32) -> Urgency {
         let its_turn = self.turn.load(Ordering::Relaxed) == dto;
-        if its_turn && self.out().leases.is_empty() {
+        if self.stopped() {
+            Urgency::Never
+        } else if its_turn && self.outstanding.load(Ordering::Relaxed) == 0 {
             Urgency::Now
         } else {
             Urgency::Ahead
         }
     }
 
-    /// Sends a DTO's batches as fast as the tender takes them.
-    fn forward(&self, dto: u32, batches: &Receiver<BatchFile>) -> Result<(), Halt> {
-        for batch in batches {
-            self.wait_for_room()?;
-            let feed = Feed::Batch {
-                dto,
-                length: batch.length,
-            };
-            self.send(&feed, Some(batch))?;
-        }
-        Ok(())
+    /// Sends a batch.
+    fn feed(&self, dto: u32, file: &Arc<BatchFile>) -> Result<(), Halt> {
+        let feed = Feed::Batch {
+            dto,
+            length: file.length,
+        };
+        // First of all: the release may come before `send` returns.
+        self.state().out.push_back(Arc::clone(file));
+        self.outstanding.fetch_add(1, Ordering::Relaxed);
+        let sent = self.data.send(&feed, &[], &[file.descriptor.as_fd()]);
+        sent.map_err(|_| Halt::Stopped)
     }
 
-    fn wait_for_room(&self) -> Result<(), Halt> {
-        let mut out = self.out();
-        while out.leases.len() >= OUTSTANDING && !out.gone && !self.stopped() {
-            out = self
+    fn is_turn_of(&self, dto: u32) -> bool {
+        self.turn.load(Ordering::Relaxed) == dto
+    }
+
+    fn wait(&self, until: impl Fn(&State) -> bool) -> Result<MutexGuard<'_, State>, Halt> {
+        let mut state = self.state();
+        loop {
+            if self.stopped() {
+                return Err(Halt::Stopped);
+            }
+            if until(&state) {
+                return Ok(state);
+            }
+            state = self
                 .changed
-                .wait(out)
+                .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-        if out.gone || self.stopped() {
-            return Err(Halt::Stopped);
-        }
-        Ok(())
     }
 
-    fn send(&self, feed: &Feed, batch: Option<BatchFile>) -> Result<(), Halt> {
-        if self.stopped() {
-            return Err(Halt::Stopped);
+    /// What a DTO came to counts when it is its turn.
+    fn part_done(&self, index: u32, coverage: Coverage, done: Result<(), Halt>) {
+        let turn = self.wait(|_| self.is_turn_of(index)).map(drop);
+        let done = turn.and(done).and_then(|()| {
+            let sent = self.data.send(&Feed::End { dto: index }, &[], &[]);
+            sent.map_err(|_| Halt::Stopped)
+        });
+        match done {
+            Ok(()) => {
+                self.turn.fetch_add(1, Ordering::Relaxed);
+                if (index as usize) + 1 < self.dtos.len() {
+                    drop(self.state());
+                    self.changed.notify_all();
+                    self.engine.shares().look_again();
+                }
+                self.part_over(coverage, None);
+            }
+            Err(Halt::Failed(failure)) => self.part_failed(coverage, failure),
+            Err(Halt::Stopped) => {
+                self.stop();
+                self.part_over(coverage, None);
+            }
         }
-        let Some(batch) = batch else {
-            return self.data.send(feed, &[], &[]).map_err(|_| Halt::Stopped);
-        };
-        // The lease first: the release may come before `send` returns.
-        self.out().leases.push_back(batch.lease);
-        let descriptor = batch.descriptor.as_fd();
-        self.data
-            .send(feed, &[], &[descriptor])
-            .map_err(|_| Halt::Stopped)
     }
-}
 
-fn defect(dto: &Name) -> RetrievalFailure {
-    RetrievalFailure::Selector {
-        dto: dto.clone(),
-        reason: "a defect of the broker ended this retrieval".to_owned(),
+    fn part_failed(&self, coverage: Coverage, failure: RetrievalFailure) {
+        let failure = (!self.stopped()).then_some(failure);
+        self.stop();
+        self.part_over(coverage, failure);
+    }
+
+    /// After the last DTO the run has ended.
+    fn part_over(&self, coverage: Coverage, failure: Option<RetrievalFailure>) {
+        let mut state = self.state();
+        state.coverage.push(coverage);
+        state.failure = state.failure.take().or(failure);
+        state.at_work -= 1;
+        if state.at_work > 0 {
+            return;
+        }
+        let mut coverage = std::mem::take(&mut state.coverage);
+        let failure = state.failure.take();
+        drop(state);
+        coverage.sort_by_key(|c| self.dtos.iter().position(|d| d.name == c.name));
+        self.finish(coverage, failure);
+    }
+
+    fn finish(&self, coverage: Vec<Coverage>, failure: Option<RetrievalFailure>) {
+        let done = !self.stopped() && self.data.send(&Feed::Finish, &[], &[]).is_ok();
+        self.reporter.tell(&BrokerReport::RetrieveEnded {
+            run: self.number,
+            coverage,
+            stopped: !done && failure.is_none(),
+            failure,
+        });
     }
 }

@@ -11,7 +11,7 @@ use fades_task::resource::{Device, Preview, Reading, SeriesInfo, SourceReport};
 use fades_task::result::RetrievalFailure;
 use fades_task::time::Time;
 
-use super::{AtWork, Engine, Halt, compiled, settle, source_failed};
+use super::{AtWork, Engine, Halt, Part, settle, source_failed};
 use crate::csv::{CsvFiles, Fetch, Plan, ReadError};
 use crate::selector::Selector;
 
@@ -27,7 +27,7 @@ impl Engine {
     pub(crate) fn resources(&self, stop: &Arc<AtomicBool>) -> Vec<Device> {
         let mut found = Vec::new();
         for (name, AtWork::Csv(csv)) in &self.sources {
-            match csv.plan(&self.pool, &Selector::all(), stop) {
+            match csv.plan_now(&self.pool, &Selector::all(), stop) {
                 Ok(plan) => found.extend(devices(name, &plan, &indexed(&plan))),
                 Err(e) => tracing::warn!("source {name}: {e}"),
             }
@@ -58,7 +58,7 @@ impl Engine {
         stop: &Arc<AtomicBool>,
     ) -> Result<SourceReport, ReadError> {
         let selector = Selector::all();
-        let plan = csv.plan(&self.pool, &selector, stop)?;
+        let plan = csv.plan_now(&self.pool, &selector, stop)?;
         let tally = csv.check(&self.fetch(&selector, stop), &plan)?;
         let mut coverage = Coverage::new(source.clone());
         let devices = devices(source, &plan, &indexed(&plan));
@@ -102,21 +102,20 @@ impl Engine {
     }
 
     fn preview_of(&self, dto: &Dto, stop: &Arc<AtomicBool>) -> Result<Preview, Halt> {
-        let selector = compiled(dto)?;
-        let mut coverage = Coverage::new(dto.name.clone());
+        let resolved = self.resolve(dto, 0, self.batches.capacity())?;
         let mut preview = Preview {
             name: dto.name.clone(),
             devices: Vec::new(),
             readings: 0,
             batch_bytes: 0,
         };
-        for (name, at_work, plan) in self.plans(dto, &selector, stop, &mut coverage)? {
-            let AtWork::Csv(csv) = at_work;
-            let fetch = self.fetch(&selector, stop);
+        for Part { name, plan } in &self.plans(&resolved, stop)?.parts {
+            let AtWork::Csv(csv) = &self.sources[name];
+            let fetch = self.fetch(&resolved.selector, stop);
             let counts = csv
-                .count(&fetch, &plan)
+                .count(&fetch, plan)
                 .map_err(|e| source_failed(dto, name, e))?;
-            let mut known = indexed(&plan);
+            let mut known = indexed(plan);
             for (series, known) in &mut known {
                 known.0 = counts.get(series).copied().unwrap_or_default();
             }
@@ -126,7 +125,7 @@ impl Engine {
                 .filter_map(|s| counts.get(&s.number))
                 .sum::<u64>();
             preview.batch_bytes += plan.batch_bytes(fetch.capacity, &counts);
-            preview.devices.extend(devices(name, &plan, &known));
+            preview.devices.extend(devices(name, plan, &known));
         }
         Ok(preview)
     }

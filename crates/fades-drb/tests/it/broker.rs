@@ -303,3 +303,28 @@ pub(crate) fn dto(name: &str) -> Dto {
 pub(crate) fn time(text: &str) -> Time {
     text.parse().unwrap()
 }
+
+/// Waits until a change of any file below `folder` gets another stamp.
+pub(crate) fn settled(folder: &Path) {
+    let deadline = soon().unwrap();
+    let is_settled = |path: &Path| {
+        let changed = rustix::fs::stat(path).unwrap();
+        let changed = Duration::new(changed.st_ctime as u64, changed.st_ctime_nsec as u32);
+        let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+        now.saturating_sub(changed) > Duration::from_millis(50)
+    };
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        let entries = std::fs::read_dir(&folder).unwrap();
+        let mut paths: Vec<_> = entries.map(|e| e.unwrap().path()).collect();
+        paths.push(folder);
+        for path in &paths {
+            while !is_settled(path) {
+                assert!(Instant::now() < deadline, "{}", path.display());
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        paths.pop();
+        folders.extend(paths.into_iter().filter(|p| p.is_dir()));
+    }
+}

@@ -216,7 +216,15 @@ fn idle_tenders_together_get_no_more_than_the_budget() {
     let sources = large(folder.path(), "{device}");
     let (budget, chunk) = (8 << 20, 2 << 20);
     let broker = Broker::with_memory(&sources, folder.path(), budget, chunk);
-    let tenders: Vec<_> = (0..6).map(|run| broker.begin(run, &[dto("a")])).collect();
+    // Each asks something else, so that no file is shared.
+    let asked = |i| {
+        let mut dto = dto("a");
+        dto.from = Time(i);
+        dto
+    };
+    let tenders: Vec<_> = (0..6)
+        .map(|run| broker.begin(run, &[asked(run as i64)]))
+        .collect();
     let mut bytes = 0;
     let mut held = Vec::new();
     for tender in &tenders {

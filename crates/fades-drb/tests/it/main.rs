@@ -11,3 +11,4 @@ mod examples;
 mod limits;
 mod protocol;
 mod reading;
+mod sharing;

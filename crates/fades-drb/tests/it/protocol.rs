@@ -200,6 +200,26 @@ fn a_file_that_vanishes_while_it_is_read_ends_the_run_with_its_name() {
 }
 
 #[test]
+fn a_file_that_changes_while_it_is_read_ends_the_run_with_its_name() {
+    let (folder, broker) = many_batches();
+    let tender = broker.begin(1, &[dto("a")]);
+    for _ in 0..2 {
+        assert!(tender.receive::<Feed>(soon()).unwrap().is_some());
+    }
+    // The same size, but other rows than when it was indexed.
+    let path = folder.path().join("room-5.csv");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("\n4999", "\t4999")).unwrap();
+    for _ in 0..2 {
+        tender.send(&Release::Batch, &[], &[]).unwrap();
+    }
+    assert!(!drain(&tender, |_| ()).finished);
+    let text = Ended::of(broker.report()).failure_text();
+    let said = "room-5.csv changed while it was read";
+    assert!(text.contains(said), "{text}");
+}
+
+#[test]
 fn a_ping_is_answered_while_a_source_is_read() {
     let (_folder, broker) = many_batches();
     let test = BrokerRequest::TestSource {
