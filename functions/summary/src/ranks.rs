@@ -30,7 +30,7 @@ const GATHERED_OF: usize = 16;
 const OUTSIDE: usize = BINS;
 
 /// A bin in which no rank is wanted.
-const NOBODY: u16 = u16::MAX;
+const NOBODY: u32 = u32::MAX;
 
 /// Keys among which some of the wanted ranks lie.
 struct Range {
@@ -72,10 +72,9 @@ pub(crate) fn at(ranks: &[u64], parts: &[&[f64]], low: f64, high: f64) -> Vec<f6
 
 /// What rounds have in common: memory that is used again, and how much.
 struct Bins {
+    /// Values in each bin; then, in the first table, which of the ranges that
+    /// the round leads to the bin is, or [`NOBODY`].
     counts: Box<[[u32; BINS + 1]; TABLES]>,
-    /// Which of the ranges that a round leads to a bin is, if any; between rounds
-    /// none is.
-    narrower: Box<[u16; BINS + 1]>,
     /// Values that may be gathered in one round.
     room: usize,
 }
@@ -84,7 +83,6 @@ impl Bins {
     fn new(room: usize) -> Self {
         Self {
             counts: Box::new([[0; BINS + 1]; TABLES]),
-            narrower: Box::new([NOBODY; BINS + 1]),
             room,
         }
     }
@@ -100,15 +98,13 @@ impl Bins {
         self.count(parts, range.low, shift, used);
         let mut narrower = self.wanted(range, ranks, used);
         self.look(&mut narrower, parts, range.low, shift);
-        for found in &narrower {
-            self.narrower[bin(found.low, range.low, shift)] = NOBODY;
-        }
         narrower
     }
 
     fn count(&mut self, parts: &[&[f64]], low: u64, shift: u32, used: usize) {
         for table in self.counts.iter_mut() {
             table[..used].fill(0);
+            table[OUTSIDE] = 0;
         }
         for part in parts {
             let (whole, rest) = part.as_chunks::<TABLES>();
@@ -127,15 +123,17 @@ impl Bins {
     fn wanted(&mut self, range: &Range, ranks: &[u64], used: usize) -> Vec<Range> {
         let mut bins = Vec::new();
         let (mut before, mut next, mut room) = (range.before, range.wanted.start, self.room);
+        self.counts[0][used..].fill(NOBODY);
         for bin in 0..used {
             let counts = self.counts.iter().map(|table| u64::from(table[bin]));
             let count: u64 = counts.sum();
+            self.counts[0][bin] = NOBODY;
             let first = next;
             while next < range.wanted.end && ranks[next] < before + count {
                 next += 1;
             }
             if first < next {
-                self.narrower[bin] = bins.len() as u16;
+                self.counts[0][bin] = bins.len() as u32;
                 let fits = count as usize <= room;
                 room -= if fits { count as usize } else { 0 };
                 bins.push(Range {
@@ -155,8 +153,8 @@ impl Bins {
     fn look(&self, ranges: &mut [Range], parts: &[&[f64]], low: u64, shift: u32) {
         for &value in parts.iter().copied().flatten() {
             let key = key(value);
-            let at = self.narrower[bin(key, low, shift)];
-            if let Some(range) = ranges.get_mut(usize::from(at)) {
+            let at = self.counts[0][bin(key, low, shift)];
+            if let Some(range) = ranges.get_mut(at as usize) {
                 range.low = range.low.min(key);
                 range.high = range.high.max(key);
                 if let Some(gathered) = &mut range.gathered {
