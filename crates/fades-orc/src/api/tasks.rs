@@ -36,16 +36,32 @@ const SHORT: usize = 16 << 10;
 const CANCEL_WITHIN: Duration = Duration::from_secs(10);
 
 /// `POST /v1/tasks`
-pub(super) async fn submit(State(api): Shelf, request: Request) -> Result<Response, Problem> {
-    let bytes = body(request, BODY_MAX).await?;
+pub(super) async fn submit(
+    State(api): Shelf,
+    asked: Result<Query<WaitQuery>, QueryRejection>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let wait = query(asked)?.wait;
+    let (parts, content) = request.into_parts();
+    // An envelope is no secret: whoever has it may hand it in, and not read
+    // what its task answers.
+    let reader = wait.map(|_| api.caller(&parts)).transpose()?;
+    let bytes = body(Request::from_parts(parts, content), BODY_MAX).await?;
     let (reply, answer) = oneshot::channel();
     let submission = if bytes.len() <= SHORT {
         read(&api, &bytes, reply)?
     } else {
         blocking(&api, move |api| read(api, &bytes, reply)).await?
     };
+    if let Some(reader) = reader {
+        reader.may_read_of(&submission.task.mtw().task.service)?;
+    }
     api.tell(Input::Submit(Box::new(submission)))?;
     let done = answer.await.map_err(|_| ending())??;
+    if let Some(wait) = wait {
+        let result = outcome(&api, &done.summary.id, wait.min(WAIT_MAX).as_std()).await?;
+        return Ok(result.into_response());
+    }
     let status = if done.fresh {
         StatusCode::CREATED
     } else {
@@ -155,7 +171,7 @@ pub(super) async fn show(
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ResultQuery {
+pub(super) struct WaitQuery {
     wait: Option<quantity::Duration>,
 }
 
@@ -163,7 +179,7 @@ pub(super) struct ResultQuery {
 pub(super) async fn result(
     State(api): Shelf,
     Path(id): Path<String>,
-    asked: Result<Query<ResultQuery>, QueryRejection>,
+    asked: Result<Query<WaitQuery>, QueryRejection>,
     parts: Parts,
 ) -> Result<Response, Problem> {
     let id = name(&id)?;

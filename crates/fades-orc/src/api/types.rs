@@ -3,6 +3,7 @@
 //! | request | body | answer |
 //! |---|---|---|
 //! | `POST /v1/tasks` | DSSE envelope of a task | 201 or, the same again, 200: [`TaskSummary`] |
+//! | `POST /v1/tasks?wait=30s` | the same | as the task's result, for who may read it |
 //! | `GET /v1/tasks?state=&service=&limit=&after=` | | [`TaskList`], newest first |
 //! | `GET /v1/tasks/{id}` | | [`TaskDetail`] |
 //! | `GET /v1/tasks/{id}/result?wait=30s` | | 200: a final [`TaskResult`]; 202: one that is not final yet |

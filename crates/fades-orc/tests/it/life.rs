@@ -1,14 +1,16 @@
 //! What becomes of a task that is taken.
 
-use fades_orc::api::types::{LogLine, Logs, TaskDetail, TaskList, TaskState, TaskSummary};
+use fades_orc::api::types::{
+    LogLine, Logs, TaskDetail, TaskList, TaskResult, TaskState, TaskSummary,
+};
 use fades_task::exit::Exit;
 use fades_task::limits::Isolation;
 use fades_task::result::{Failure, RetrievalFailure};
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::client::Kept;
-use crate::site::{IMAGE, Site, signed, task};
+use crate::client::{Kept, over_tcp};
+use crate::site::{IMAGE, Site, header, signed, task};
 
 #[test]
 fn a_signed_task_is_answered_with_coverage_and_a_breakdown_that_adds_up() {
@@ -90,6 +92,47 @@ fn one_connection_serves_one_request_after_the_other() {
     }
     assert_eq!(kept.ask("GET", "/v1/tasks/none/result", b"").0, 404);
     assert_eq!(node.info().tasks.done, 3);
+}
+
+#[test]
+fn a_task_is_handed_in_and_its_result_waited_for_in_one_request() {
+    let site = Site::new();
+    let node = site.start();
+    let body = signed(&task("t1", |_| ()));
+    let answer = node.post("/v1/tasks?wait=25s", &body);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.json::<TaskResult>(), node.result("t1"));
+    let again = node.post("/v1/tasks?wait=25s", &body);
+    assert_eq!((again.status, again.body), (200, answer.body));
+    let hangs = signed(&task("t2", |t| {
+        t["function"]["params"] = json!({ "act": "hang" });
+    }));
+    let answer = node.post("/v1/tasks?wait=10ms", &hangs);
+    assert_eq!(answer.status, 202);
+    assert!(!answer.json::<TaskResult>().state.is_final());
+    node.post("/v1/tasks?colour=red", &body)
+        .refuses(400, "colour");
+}
+
+#[test]
+fn who_has_an_envelope_and_may_not_read_hands_it_in_without_its_result() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = port.local_addr().unwrap();
+    drop(port);
+    let site = Site::new().with("listen", json!(address.to_string()));
+    let node = site.start();
+    let body = signed(&task("t1", |_| ()));
+    let path = "/v1/tasks?wait=25s";
+    let post = |authorization: Option<&str>, path| {
+        over_tcp(address, ("POST", path), authorization, &body).unwrap()
+    };
+    post(None, path).refuses(401, "sign the request");
+    let foreign = header(4, "POST", path, "n1");
+    post(Some(&foreign), path).refuses(403, "may not read");
+    node.get("/v1/tasks/t1").refuses(404, "no task");
+    assert_eq!(post(None, "/v1/tasks").status, 201);
+    let own = header(1, "POST", path, "n2");
+    assert_eq!(post(Some(&own), path).status, 200);
 }
 
 #[test]

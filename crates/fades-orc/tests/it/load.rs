@@ -13,12 +13,15 @@ use serde_json::{Value, json};
 use crate::client::Kept;
 use crate::site::{Site, signed, task};
 
-/// Hands a task in and waits for its answer.
-fn run(kept: &mut Kept, id: &str, body: &[u8]) {
-    let (status, answer) = kept.ask("POST", "/v1/tasks", body);
-    assert_eq!(status, 201, "{}", String::from_utf8_lossy(&answer));
-    let path = format!("/v1/tasks/{id}/result?wait=25s");
-    let (status, result) = kept.ask("GET", &path, b"");
+/// Hands a task in and waits for its answer, in two requests or in one.
+fn run(kept: &mut Kept, id: &str, body: &[u8], once: bool) {
+    let (status, result) = if once {
+        kept.ask("POST", "/v1/tasks?wait=25s", body)
+    } else {
+        let (status, answer) = kept.ask("POST", "/v1/tasks", body);
+        assert_eq!(status, 201, "{}", String::from_utf8_lossy(&answer));
+        kept.ask("GET", &format!("/v1/tasks/{id}/result?wait=25s"), b"")
+    };
     assert_eq!(status, 200);
     let result: Value = serde_json::from_slice(&result).unwrap();
     assert_eq!(result["state"], "done", "{result}");
@@ -38,6 +41,7 @@ fn drive(
     tasks: &[(String, Vec<u8>)],
     connections: usize,
     rate: Option<f64>,
+    once: bool,
 ) -> (Vec<Duration>, Duration) {
     let (next, latencies) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let begin = Instant::now();
@@ -55,7 +59,7 @@ fn drive(
                     let due = rate.map(|r| begin + Duration::from_secs_f64(n as f64 / r));
                     let due = due.unwrap_or_else(Instant::now);
                     std::thread::sleep(due.saturating_duration_since(Instant::now()));
-                    run(&mut kept, id, body);
+                    run(&mut kept, id, body, once);
                     latencies.lock().unwrap().push(due.elapsed());
                 }
             });
@@ -121,31 +125,27 @@ fn load() {
     let node = site.start();
     let socket = site.path("api.sock");
     let pid = node.process.id();
-    drive(&socket, &tasks("warm", 200), 8, None);
-    let all = tasks("most", count);
-    let before = processor(pid);
-    let (latencies, took) = drive(&socket, &all, 32, None);
-    let cost = (processor(pid) - before) / count as f64;
+    drive(&socket, &tasks("warm", 200), 8, None, false);
     let at = |l: &[Duration], q: f64| l[(l.len() as f64 * q) as usize].as_secs_f64() * 1e3;
-    println!(
-        "most: {:.0} tasks/s, p50 {:.2} ms, p99 {:.2} ms, node {:.0} us/task",
-        count as f64 / took.as_secs_f64(),
-        at(&latencies, 0.5),
-        at(&latencies, 0.99),
-        cost * 1e6
-    );
-    for rate in [100.0, 500.0] {
-        let all = tasks(&format!("r{rate}"), (rate * 5.0) as usize);
-        let before = processor(pid);
-        let (latencies, _) = drive(&socket, &all, 32, Some(rate));
-        println!(
-            "{rate}/s: p50 {:.2} ms, p90 {:.2} ms, p99 {:.2} ms, node {:.0} us/task",
-            at(&latencies, 0.5),
-            at(&latencies, 0.9),
-            at(&latencies, 0.99),
-            (processor(pid) - before) / all.len() as f64 * 1e6
-        );
+    for once in [false, true] {
+        for rate in [None, Some(100.0), Some(500.0)] {
+            let count = rate.map_or(count, |r| (r * 5.0) as usize);
+            let all = tasks(&format!("{once}-{}", rate.unwrap_or(0.0)), count);
+            let before = processor(pid);
+            let (latencies, took) = drive(&socket, &all, 32, rate, once);
+            let cost = (processor(pid) - before) / count as f64;
+            println!(
+                "{} requests, {:.0} tasks/s: p50 {:.2} ms, p90 {:.2} ms, p99 {:.2} ms, node {:.0} us/task",
+                if once { 1 } else { 2 },
+                count as f64 / took.as_secs_f64(),
+                at(&latencies, 0.5),
+                at(&latencies, 0.9),
+                at(&latencies, 0.99),
+                cost * 1e6
+            );
+        }
     }
+    let all = tasks("alone", count);
     let alone = baseline(&site.path("state"), &all);
     println!(
         "SQLite alone, two commits a task: {:.0} tasks/s",
