@@ -6,7 +6,9 @@ use fades_task::limits::Limits;
 use fades_task::message::Start;
 use zerocopy::IntoBytes;
 
+use crate::address::Offset;
 use crate::layout::{GATE, INPUT, INPUT_MAX, Layout, Part};
+use crate::memory::{GuestMemory, OutOfBounds};
 
 /// Why a function cannot be told what it should know.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -19,13 +21,22 @@ pub(crate) enum BootError {
     Offsets,
 }
 
-/// Bytes for the regions that describe the run to the function.
+/// What describes the run to the function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Given {
-    pub(crate) boot: BootInfo,
-    pub(crate) params: Vec<u8>,
-    pub(crate) context: Vec<u8>,
+    boot: BootInfo,
+    params: Vec<u8>,
+    context: Vec<u8>,
+    /// Where the host keeps parameters and context.
+    at: [Offset; 2],
 }
+
+/// Where in the page of the boot info short parameters and contexts lie: each
+/// page that a function touches costs time, under KVM above all.
+const SHORT: u64 = 512;
+
+/// Parameters and context begin at multiples of this.
+const ALIGN: u64 = 64;
 
 impl Given {
     /// Composes what a function in `layout` is told about its run.
@@ -44,6 +55,7 @@ impl Given {
             length: length as u64,
             ..layout.region(part)
         };
+        let places = places(layout, params.len() as u64, context.len() as u64);
         let Limits { memory, output, .. } = start.limits;
         let boot = BootInfo {
             magic: BOOT_MAGIC,
@@ -59,8 +71,8 @@ impl Given {
                 address: INPUT.0,
                 length: INPUT_MAX,
             },
-            params: within(Part::Params, params.len()),
-            context: within(Part::Context, context.len()),
+            params: places[0].0,
+            context: places[1].0,
             state: Region::default(),
             simd,
             transport,
@@ -73,9 +85,43 @@ impl Given {
             boot,
             params,
             context,
+            at: places.map(|p| p.1),
         })
     }
+
+    /// Writes it into the function's memory.
+    pub(crate) fn write(&self, layout: &Layout, memory: &GuestMemory) -> Result<(), OutOfBounds> {
+        memory.put(layout.span(Part::Boot).offset, &self.boot)?;
+        memory.copy_in(self.at[0], &self.params)?;
+        memory.copy_in(self.at[1], &self.context)
+    }
 }
+
+/// Where the function sees parameters and context of these lengths, and where
+/// the host keeps them: behind the boot info while they fit, otherwise in their
+/// own regions.
+fn places(layout: &Layout, params: u64, context: u64) -> [(Region, Offset); 2] {
+    let boot = layout.span(Part::Boot);
+    let second = SHORT + params.next_multiple_of(ALIGN);
+    if second + context <= boot.length {
+        return [(SHORT, params), (second, context)].map(|(at, length)| {
+            let region = Region {
+                address: boot.start.0 + at,
+                length,
+            };
+            (region, Offset(boot.offset.0 + at))
+        });
+    }
+    [(Part::Params, params), (Part::Context, context)].map(|(part, length)| {
+        let region = Region {
+            length,
+            ..layout.region(part)
+        };
+        (region, layout.span(part).offset)
+    })
+}
+
+const _: () = assert!(size_of::<BootInfo>() as u64 <= SHORT && SHORT.is_multiple_of(ALIGN));
 
 /// Zone and DTO names in the layout of the contract.
 fn context(start: &Start, room: u64) -> Result<Vec<u8>, BootError> {
@@ -161,6 +207,31 @@ mod tests {
         assert_eq!((offsets[1].from, offsets[1].seconds), (5, 3600));
         let (names, _) = <[DtoName]>::ref_from_prefix_with_elems(rest, 2).unwrap();
         assert_eq!((text(names[0].name), text(names[1].name)), ("pm", "air"));
+    }
+
+    #[test]
+    fn what_is_short_lies_beside_the_boot_info_and_what_is_long_does_not() {
+        let image = Image::parse(&sample()).unwrap();
+        let layout = Layout::plan(&image, &Limits::default(), Size(64 << 10)).unwrap();
+        let page = layout.span(Part::Boot);
+        for length in [0, 100, 3000, 3300, 3500, PARAMS_MAX] {
+            let bytes: Vec<u8> = (0..length).map(|n| n as u8).collect();
+            let given = compose(&start(), bytes.clone()).unwrap();
+            let BootInfo {
+                params, context, ..
+            } = given.boot;
+            let beside = page.contains(crate::address::GuestAddr(context.address));
+            assert_eq!(beside, length <= 3300, "{length}");
+            let memory = GuestMemory::anonymous(layout.zones().heap()).unwrap();
+            given.write(&layout, &memory).unwrap();
+            for (region, expected) in [(params, &bytes), (context, &given.context)] {
+                let address = crate::address::GuestAddr(region.address);
+                let at = layout.offset_of(address, region.length).unwrap();
+                let mut found = vec![0; region.length as usize];
+                memory.copy_out(at, &mut found).unwrap();
+                assert!(found == *expected, "{length}");
+            }
+        }
     }
 
     #[test]

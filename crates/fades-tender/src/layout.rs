@@ -65,6 +65,8 @@ pub(crate) const CONTEXT_MAX: u64 = 4 << 20;
 /// The heap ends with a large page. Its first part, of up to this length, is
 /// mapped in small ones: a function that needs little shall take little. Bytes.
 pub(crate) const HEAP_SMALL: u64 = 2 * LARGE_PAGE;
+/// Bytes of data that a function is expected to write.
+const DATA_SOON: u64 = 4 * PAGE;
 /// A heap below this is of no use to any function, bytes.
 const HEAP_MIN: u64 = 64 << 10;
 
@@ -256,6 +258,12 @@ impl Layout {
             bulk: self.bulk,
             heap: Size(self.span(Part::Heap).end().0 - HEAP.0),
         }
+    }
+
+    /// Initialised data, as far as a function is expected to write it.
+    pub(crate) fn data(&self) -> impl Iterator<Item = Range<u64>> {
+        let data = self.spans.iter().filter(|s| s.part == Part::Data);
+        data.map(|s| s.offset.0..s.offset.0 + s.length.min(DATA_SOON))
     }
 
     /// Where on the host's side large pages are wanted: under KVM the first touch

@@ -12,7 +12,7 @@ use fades_task::shell::Class;
 use crate::boot::{BootError, Given};
 use crate::confine::{self, ConfineError};
 use crate::fault::Raw;
-use crate::layout::{Layout, Part};
+use crate::layout::Layout;
 use crate::memory::{GuestMemory, OutOfBounds};
 use crate::microvm::{Microvm, MicrovmError};
 use crate::process::{Process, ProcessError};
@@ -178,10 +178,7 @@ fn tell(
     (simd, transport): (u32, u32),
 ) -> Result<(), MachineError> {
     let given = Given::compose(layout, start, params, simd, transport)?;
-    let at = |part| layout.span(part).offset;
-    memory.put(at(Part::Boot), &given.boot)?;
-    memory.copy_in(at(Part::Params), &given.params)?;
-    memory.copy_in(at(Part::Context), &given.context)?;
+    given.write(layout, memory)?;
     Ok(())
 }
 

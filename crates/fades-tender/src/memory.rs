@@ -217,6 +217,17 @@ impl GuestMemory {
         Ok(())
     }
 
+    /// Gives `span` pages of its own before they are written.
+    pub(crate) fn populate(&self, span: Range<u64>) {
+        let length = span.end.saturating_sub(span.start) as usize;
+        let Ok(start) = self.at(Offset(span.start), length) else {
+            return;
+        };
+        // SAFETY: pages come in as if they were written, with what they hold.
+        // Where the kernel does not do it, they come in one by one.
+        let _ = unsafe { rustix::mm::madvise(start.cast(), length, Advice::LinuxPopulateWrite) };
+    }
+
     /// Forgets everything that was written since the memory, or the template in
     /// it, was mapped.
     pub(crate) fn forget(&self) -> io::Result<()> {

@@ -175,23 +175,24 @@ impl Microvm {
             self.layout = layout.clone();
             self.template = Some(number);
         }
+        // A page that turns from the template's into the function's own while KVM
+        // maps it is mapped twice.
+        for span in layout.data() {
+            self.memory.populate(span);
+        }
         self.enter_at(template.sheet.entry)
     }
 
     /// Takes away everything that a function left: its batch, its memory, its
-    /// page tables and its registers.
+    /// page tables and its registers, but for the general ones, which
+    /// [`Self::load`] sets.
     pub(crate) fn reset(&mut self) -> Result<(), MicrovmError> {
         self.detach()?;
         self.finish_exit();
         self.memory.forget()?;
         let set = self.vcpu.set_sregs(&self.sregs);
         set.map_err(refused("set special registers"))?;
-        cpu::set_vectors(&self.vcpu, &self.xsave).map_err(refused("set vector registers"))?;
-        let regs = kvm_bindings::kvm_regs {
-            rflags: 1 << 1,
-            ..Default::default()
-        };
-        self.vcpu.set_regs(&regs).map_err(refused("set registers"))
+        cpu::set_vectors(&self.vcpu, &self.xsave).map_err(refused("set vector registers"))
     }
 
     /// Opens `/dev/kvm` and checks that it can do what is needed.

@@ -13,7 +13,7 @@ use fades_task::message::{Start, TemplateRequest};
 use super::*;
 use crate::address::{GuestAddr, Offset, PAGE};
 use crate::image::{About, Access, Image, Segment};
-use crate::layout::Span;
+use crate::layout::{Part, Span};
 use crate::template;
 use crate::watch::Watch;
 

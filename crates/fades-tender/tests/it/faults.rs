@@ -51,8 +51,9 @@ fn memory_that_is_not_writable_is_not_written(on: Isolation) {
         ("write-text", "text (read-only)"),
         ("write-rodata", "constants (read-only)"),
         ("write-boot", "the boot info (read-only)"),
-        ("write-params", "the parameters (read-only)"),
-        ("write-context", "the context (read-only)"),
+        // Short ones lie beside the boot info.
+        ("write-params", "the boot info (read-only)"),
+        ("write-context", "the boot info (read-only)"),
         ("write-gate", "the gate (read-only)"),
         ("write-past-output", "past the end of the output window"),
         ("write-past-heap", "past the end of the heap"),
@@ -62,6 +63,14 @@ fn memory_that_is_not_writable_is_not_written(on: Isolation) {
         let fault = assert_page_fault(on, Deed::new(on, deed), place);
         let symbol = fault.symbol.unwrap_or_default();
         assert!(symbol.contains("misbehave"), "{deed}: {symbol}");
+    }
+    for (deed, place) in [
+        ("write-params", "the parameters (read-only)"),
+        ("write-context", "the context (read-only)"),
+    ] {
+        let mut deed = Deed::new(on, deed);
+        deed.params["long"] = "x".repeat(4000).into();
+        assert_page_fault(on, deed, place);
     }
 }
 

@@ -92,7 +92,9 @@ fn a_function_that_waits_for_data_is_ended_in_time(on: Isolation) {
     assert_eq!(isolation, on);
     let ended = outcome.ended();
     let all = ended.breakdown.retrieve_us + ended.breakdown.boot_us;
-    assert!(u128::from(all) >= limit.as_std().as_micros(), "{ended:?}");
+    // What lies between the two is counted as neither.
+    let most = limit.as_std().as_micros() * 9 / 10;
+    assert!(u128::from(all) >= most, "{ended:?}");
 }
 
 /// Wall time in which a function gets to its first event, on slow machines too.
