@@ -99,16 +99,27 @@ impl Kept {
     }
 
     pub(crate) fn ask(&mut self, method: &str, path: &str, body: &[u8]) -> (u16, Vec<u8>) {
+        self.try_ask(method, path, body).unwrap()
+    }
+
+    pub(crate) fn try_ask(
+        &mut self,
+        method: &str,
+        path: &str,
+        body: &[u8],
+    ) -> std::io::Result<(u16, Vec<u8>)> {
         let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: node\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
         let request = [head.as_bytes(), body].concat();
-        self.0.get_mut().write_all(&request).unwrap();
+        self.0.get_mut().write_all(&request)?;
         let (mut status, mut length) = (0, 0);
         loop {
             let mut line = String::new();
-            assert!(self.0.read_line(&mut line).unwrap() > 0, "it was closed");
+            if self.0.read_line(&mut line)? == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
             let line = line.trim_end().to_lowercase();
             if let Some(rest) = line.strip_prefix("http/1.1 ") {
                 status = rest[..3].parse().unwrap();
@@ -119,7 +130,7 @@ impl Kept {
             }
         }
         let mut body = vec![0; length];
-        self.0.read_exact(&mut body).unwrap();
-        (status, body)
+        self.0.read_exact(&mut body)?;
+        Ok((status, body))
     }
 }

@@ -1,12 +1,14 @@
 //! Nodes, brokers and tenders killed at any moment.
 
 use std::collections::HashMap;
+use std::sync::Mutex;
 
 use fades_orc::api::types::{TaskList, TaskResult, TaskState};
 use fades_task::result::Failure;
 use rustix::process::Signal;
 use serde_json::json;
 
+use crate::client::Kept;
 use crate::site::{Site, signal_process, task};
 
 #[test]
@@ -173,4 +175,58 @@ fn whatever_is_killed_whenever_every_accepted_task_ends_once() {
     }
     let all: TaskList = node.get("/v1/tasks?limit=500").json();
     assert!(all.tasks.iter().all(|t| t.state.is_final()));
+}
+
+#[test]
+fn a_node_that_is_killed_under_load_keeps_what_it_took_and_what_it_answered() {
+    const ROUNDS: usize = 5;
+    const CLIENTS: usize = 6;
+    let site = Site::new()
+        .with("microvm", json!(true))
+        .with("parallel", json!(4));
+    let mut node = site.start();
+    let (taken, told) = (Mutex::new(Vec::new()), Mutex::new(HashMap::new()));
+    for round in 0..ROUNDS {
+        let enough = taken.lock().unwrap().len() + 40 * (round + 1);
+        std::thread::scope(|scope| {
+            for client in 0..CLIENTS {
+                let (taken, told, site) = (&taken, &told, &site);
+                scope.spawn(move || {
+                    let mut kept = Kept::open(&site.path("api.sock"));
+                    for n in 0.. {
+                        let id = format!("r{round}-{client}-{n}");
+                        let body = crate::site::signed(&task(&id, |_| ()));
+                        // Only what the node said before it died counts.
+                        let Ok((status, _)) = kept.try_ask("POST", "/v1/tasks", &body) else {
+                            return;
+                        };
+                        assert_eq!(status, 201);
+                        taken.lock().unwrap().push(id.clone());
+                        let path = format!("/v1/tasks/{id}/result?wait=25s");
+                        let Ok((status, result)) = kept.try_ask("GET", &path, b"") else {
+                            return;
+                        };
+                        assert_eq!(status, 200);
+                        told.lock().unwrap().insert(id, result);
+                    }
+                });
+            }
+            node.wait_until("enough is under way", |_| {
+                taken.lock().unwrap().len() >= enough
+            });
+            node.process.kill().unwrap();
+            node.process.wait().unwrap();
+        });
+        drop(node);
+        node = site.start_bare();
+    }
+    let told = told.into_inner().unwrap();
+    for id in taken.into_inner().unwrap() {
+        let result = node.result(&id);
+        assert_eq!(result.state, TaskState::Done, "{id}: {result:?}");
+        if let Some(told) = told.get(&id) {
+            let told: TaskResult = serde_json::from_slice(told).unwrap();
+            assert_eq!(told, result);
+        }
+    }
 }
