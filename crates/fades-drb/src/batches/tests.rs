@@ -120,3 +120,42 @@ fn a_batch_is_at_most_a_quarter_of_the_budget() {
     assert_eq!(chunk(64 * PAGE, 8 * PAGE + 5), 8 * PAGE);
     assert_eq!(chunk(2 * PAGE, 8 * PAGE), PAGE);
 }
+
+#[test]
+fn pieces_of_any_length_and_number_are_written_one_after_the_other() {
+    for place in places(32 * PAGE) {
+        for (count, length) in [(3000, 1500), (5, 1 << 20), (2500, 7), (1, 70_000), (40, 0)] {
+            let all: Vec<Vec<u8>> = (0..count).map(|i| vec![i as u8; length + i % 3]).collect();
+            let pieces: Vec<&[u8]> = all.iter().map(Vec::as_slice).collect();
+            let whole = pieces.concat();
+            let size = (whole.len() as u64).next_multiple_of(PAGE);
+            let file = std::fs::File::from(place.written(&pieces, size).unwrap());
+            assert_eq!(file.metadata().unwrap().len(), size);
+            let mut found = vec![1; size as usize];
+            std::os::unix::fs::FileExt::read_exact_at(&file, &mut found, 0).unwrap();
+            assert!(found[..whole.len()] == whole, "{count} of {length}");
+            assert!(found[whole.len()..].iter().all(|b| *b == 0));
+        }
+    }
+}
+
+#[test]
+fn rows_are_sorted_across_segments_and_keep_their_marks() {
+    let mut series = chunk(0).series.remove(0);
+    let mut first = Segment::default();
+    let mut second = Segment::default();
+    for (time, value) in [(5, 0.0), (7, 1.0)] {
+        first.push(time, value, 0);
+    }
+    for (time, value, mark) in [(6, 2.0, 1), (7, 3.0, 0), (5, 4.0, 1)] {
+        second.push(time, value, mark);
+    }
+    series.segments = vec![first, second];
+    super::sort(&mut series);
+    let [sorted] = series.segments.as_slice() else {
+        panic!("{series:?}")
+    };
+    assert_eq!(sorted.time, [5, 5, 6, 7, 7]);
+    assert_eq!(sorted.value, [0.0, 4.0, 2.0, 1.0, 3.0]);
+    assert_eq!(sorted.mark, [0, 1, 1, 0, 0]);
+}

@@ -114,10 +114,21 @@ pub(crate) struct RowParser<'a> {
     /// Key fields of the row at hand, one after the other.
     key: Vec<u8>,
     joined: Vec<u8>,
-    /// Subject by key; `None`: the row names no device or no kind.
-    subjects: HashMap<Vec<u8>, Option<usize>>,
-    known: Vec<Subject>,
-    last: Option<(Vec<u8>, Option<usize>)>,
+    /// Index of what was met, by key.
+    keys: HashMap<Vec<u8>, usize>,
+    met: Vec<Met>,
+    /// Whose the row before was.
+    last: usize,
+}
+
+/// What a key stands for.
+struct Met {
+    key: Vec<u8>,
+    /// `None`: rows of this key name no device or no kind.
+    subject: Option<Subject>,
+    /// Whose row came next, when there was one of this key before: loggers write
+    /// their devices in the same order again and again.
+    next: usize,
 }
 
 impl<'a> RowParser<'a> {
@@ -129,9 +140,9 @@ impl<'a> RowParser<'a> {
             row: Fields::default(),
             key: Vec::new(),
             joined: Vec::new(),
-            subjects: HashMap::new(),
-            known: Vec::new(),
-            last: None,
+            keys: HashMap::new(),
+            met: Vec::new(),
+            last: 0,
         }
     }
 
@@ -172,13 +183,14 @@ impl<'a> RowParser<'a> {
                 return Ok(true);
             }
         };
-        let subject = match whose {
-            Whose::Seen(subject) => subject,
+        let met = match whose {
+            Whose::Seen(met) => met,
             Whose::New => self.meet(sink)?,
         };
-        match subject {
-            None => self.lose_row(number, LossReason::Unnamed, sink),
-            Some(subject) => self.readings(text, number, subject, sink),
+        if self.met[met].subject.is_none() {
+            self.lose_row(number, LossReason::Unnamed, sink);
+        } else {
+            self.readings(text, number, met, sink);
         }
         Ok(true)
     }
@@ -197,71 +209,68 @@ impl<'a> RowParser<'a> {
         }
     }
 
-    /// Puts the key together and looks it up; `None` when the row ends before
-    /// a key field.
+    /// Whose row it is; `None` when the row ends before a key field.
     fn whose(&mut self, line: &[u8]) -> Option<Whose> {
-        if let Some(subject) = self.same_as_last(line) {
-            return Some(Whose::Seen(subject));
+        if let Some(last) = self.met.get(self.last) {
+            let next = last.next;
+            for guess in [self.last, next] {
+                if self.is_of(line, guess) {
+                    return Some(self.seen(guess));
+                }
+            }
         }
         self.key.clear();
         for &column in &self.layout.keys {
             self.key.extend_from_slice(self.row.field(line, column)?);
             self.key.push(b'\n');
         }
-        let Some(&subject) = self.subjects.get(&self.key) else {
+        let Some(&met) = self.keys.get(&self.key) else {
             return Some(Whose::New);
         };
-        self.remember(subject);
-        Some(Whose::Seen(subject))
+        Some(self.seen(met))
     }
 
-    /// Whose the row before was, if this one has the same key.
-    #[expect(clippy::option_option, reason = "another row, and a row of nobody")]
-    fn same_as_last(&self, line: &[u8]) -> Option<Option<usize>> {
-        let (key, subject) = self.last.as_ref()?;
-        let mut rest = key.as_slice();
-        for &column in &self.layout.keys {
-            let field = self.row.field(line, column)?;
-            rest = rest.strip_prefix(field)?.strip_prefix(b"\n")?;
-        }
-        rest.is_empty().then_some(*subject)
+    /// Whether the row has this key.
+    fn is_of(&self, line: &[u8], met: usize) -> bool {
+        let mut rest = self.met[met].key.as_slice();
+        let has = self.layout.keys.iter().all(|&column| {
+            let field = self.row.field(line, column);
+            let after = field.and_then(|f| rest.strip_prefix(f)?.strip_prefix(b"\n"));
+            rest = after.unwrap_or_default();
+            after.is_some()
+        });
+        has && rest.is_empty()
     }
 
-    fn remember(&mut self, subject: Option<usize>) {
-        match &mut self.last {
-            Some((key, last)) => {
-                key.clone_from(&self.key);
-                *last = subject;
-            }
-            None => self.last = Some((self.key.clone(), subject)),
-        }
+    fn seen(&mut self, met: usize) -> Whose {
+        self.met[self.last].next = met;
+        self.last = met;
+        Whose::Seen(met)
     }
 
-    /// Makes the subject of a key that was never seen.
-    fn meet(&mut self, sink: &mut impl Sink) -> Result<Option<usize>, TooManySeries> {
+    /// Meets a key that was never seen.
+    fn meet(&mut self, sink: &mut impl Sink) -> Result<usize, TooManySeries> {
         let decode = |field: &[u8]| match self.format.encoding {
             // Lines that are no UTF-8 do not get this far.
             Encoding::Utf8 => String::from_utf8_lossy(field).into_owned(),
             Encoding::Latin1 => field.iter().map(|&b| char::from(b)).collect(),
         };
         let keys: Vec<String> = self.key.split(|&b| b == b'\n').map(decode).collect();
-        let subject = match subject(self.format, self.layout, &keys, sink)? {
-            None => None,
-            Some(subject) => {
-                self.known.push(subject);
-                Some(self.known.len() - 1)
-            }
-        };
-        self.subjects.insert(self.key.clone(), subject);
-        self.remember(subject);
-        Ok(subject)
+        let met = self.met.len();
+        self.met.push(Met {
+            key: self.key.clone(),
+            subject: subject(self.format, self.layout, &keys, sink)?,
+            next: met,
+        });
+        self.keys.insert(self.key.clone(), met);
+        self.seen(met);
+        Ok(met)
     }
 
-    fn readings(&mut self, line: &[u8], number: u64, subject: usize, sink: &mut impl Sink) {
-        let subject = &self.known[subject];
-        if !subject.wanted {
+    fn readings(&mut self, line: &[u8], number: u64, met: usize, sink: &mut impl Sink) {
+        let Some(subject) = self.met[met].subject.as_ref().filter(|s| s.wanted) else {
             return;
-        }
+        };
         let wanted = (0_u32..)
             .zip(&subject.places)
             .filter_map(|(point, place)| Some((point, (*place)?)));
@@ -316,7 +325,7 @@ impl<'a> RowParser<'a> {
 }
 
 enum Whose {
-    Seen(Option<usize>),
+    Seen(usize),
     New,
 }
 

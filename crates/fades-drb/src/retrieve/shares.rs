@@ -182,12 +182,9 @@ impl Shares {
             if needed_too && urgency != Urgency::Now {
                 break;
             }
-            let mut order = table.numbers(|r| !r.files.is_empty());
-            order.sort_by_key(|n| table.retrievals[n].used);
-            for n in order {
-                if bytes >= missing {
-                    break;
-                }
+            while bytes < missing
+                && let Some(n) = table.longest_unused(needed_too)
+            {
                 for file in table.thin(n, needed_too, missing - bytes) {
                     bytes += file.length;
                     freed.push(file);
@@ -213,6 +210,18 @@ impl Table {
         found.map(|(n, _)| *n).collect()
     }
 
+    /// Of the retrievals that have files in nobody's hands, the one that was not
+    /// used for longest.
+    fn longest_unused(&self, needed_too: bool) -> Option<u64> {
+        let is_kept = |f: &Arc<BatchFile>| Arc::strong_count(f) == 1;
+        let has = |r: &Retrieval| {
+            let mut files = r.files.iter().take(r.droppable(needed_too));
+            files.any(is_kept)
+        };
+        let found = self.retrievals.iter().filter(|(_, r)| has(r));
+        found.min_by_key(|(_, r)| r.used).map(|(n, _)| *n)
+    }
+
     /// Nobody can join any more.
     fn close(&mut self, n: u64) {
         let question = self.retrievals.get_mut(&n).and_then(|r| r.question.take());
@@ -234,23 +243,14 @@ impl Table {
         let Some(r) = self.retrievals.get_mut(&n) else {
             return freed;
         };
-        let least = r.takers.iter().map(|t| t.taken).min();
-        let many = match least {
-            Some(taken) if !needed_too => taken.saturating_sub(r.dropped) as usize,
-            _ => r.files.len(),
-        };
-        let many = many.min(r.files.len());
-        let is_kept = |f: &Arc<BatchFile>| Arc::strong_count(f) == 1;
-        if !r.files.iter().take(many).any(is_kept) {
-            return freed;
-        }
+        let many = r.droppable(needed_too);
         let mut bytes = 0;
         for _ in 0..many {
             let Some(file) = r.files.pop_front() else {
                 break;
             };
             r.dropped += 1;
-            if is_kept(&file) {
+            if Arc::strong_count(&file) == 1 {
                 bytes += file.length;
                 freed.push(file);
             }
@@ -317,6 +317,16 @@ impl Retrieval {
             hungry: Arc::default(),
             used: Instant::now(),
         }
+    }
+
+    /// How many files from the first on can be dropped.
+    fn droppable(&self, needed_too: bool) -> usize {
+        let least = self.takers.iter().map(|t| t.taken).min();
+        let passed = match least {
+            Some(taken) if !needed_too => taken.saturating_sub(self.dropped) as usize,
+            _ => self.files.len(),
+        };
+        passed.min(self.files.len())
     }
 
     /// Nobody takes part, and nobody can.

@@ -323,3 +323,67 @@ fn an_input_window_that_holds_no_batch_is_refused() {
         assert!(text.contains(&said) && text.contains("2097152"), "{text}");
     }
 }
+
+/// Descriptors, threads and memory (bytes) of this process.
+fn held() -> (usize, usize, u64) {
+    let count = |path| fs::read_dir(path).unwrap().count();
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"));
+    let kib = line.unwrap().trim().trim_end_matches(" kB");
+    (
+        count("/proc/self/fd"),
+        count("/proc/self/task"),
+        kib.parse::<u64>().unwrap() << 10,
+    )
+}
+
+#[test]
+fn thousands_of_retrievals() {
+    let Some(folder) = folder() else { return };
+    let sources = large(&folder, "{device}");
+    let broker = Broker::with_memory(&sources, &folder, 32 << 20, 2 << 20);
+    let mut asked = dto("d");
+    let mut run = |n: i64| {
+        for i in 0..n {
+            // Some are shared, most are not; some are left, some ask for two.
+            asked.from = Time(i / 3);
+            let two = [asked.clone(), dto("other")];
+            let dtos = if i % 7 == 0 { &two[..] } else { &two[..1] };
+            let tender = broker.begin(1, dtos);
+            if i % 11 != 0 {
+                assert!(drain(&tender, |_| ()).finished);
+            }
+            drop(tender);
+            let _ = Ended::of(broker.report());
+        }
+    };
+    run(300);
+    let before = held();
+    run(2000);
+    // Kept files and idle threads go within seconds.
+    let deadline = soon().unwrap();
+    let after = loop {
+        let after = held();
+        if after.0 <= before.0 && after.1 <= before.1 {
+            break after;
+        }
+        assert!(Instant::now() < deadline, "{before:?} {after:?}");
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    println!("found: {} {}", before.2, after.2);
+}
+
+#[test]
+fn thousands_of_retrievals_leave_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut text = "time,device,a,b,c\n".to_owned();
+    for i in 0..1000 {
+        text += &format!("{i},board-{},1,2,3\n", i % 24);
+    }
+    fs::write(folder.path().join("a.csv"), text).unwrap();
+    let found = alone("limits::thousands_of_retrievals", folder.path());
+    let (before, after) = found.split_once(' ').unwrap();
+    let (before, after): (u64, u64) = (before.parse().unwrap(), after.parse().unwrap());
+    println!("memory before {before}, after {after}");
+    assert!(after < before + (4 << 20), "{before} {after}");
+}
