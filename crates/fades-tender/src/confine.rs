@@ -93,14 +93,10 @@ const ALLOWED: &[(i64, When, &str)] = &[
     ),
     (
         libc::SYS_ioctl,
-        Request(request::SET_REGS),
-        "starts the next function",
-    ),
-    (
-        libc::SYS_ioctl,
         Request(request::SET_SREGS),
-        "takes away what a function left in the processor",
+        "starts the next function, on KVMs that share no registers",
     ),
+    (libc::SYS_ioctl, Request(request::SET_REGS), "the same"),
     (
         libc::SYS_ioctl,
         Request(request::SET_XSAVE),

@@ -17,7 +17,7 @@ use std::os::fd::OwnedFd;
 use fades_abi::boot::simd;
 use fades_task::shell::Class;
 use kvm_bindings::{KVM_MEM_READONLY, kvm_sregs, kvm_xsave};
-use kvm_ioctls::{Cap, Kvm, VcpuExit, VcpuFd, VmFd};
+use kvm_ioctls::{Cap, Kvm, SyncReg, VcpuExit, VcpuFd, VmFd};
 
 use crate::address::{GuestAddr, LARGE_PAGE, Offset, PAGE};
 use crate::fault::Raw;
@@ -100,6 +100,8 @@ pub(crate) struct Microvm {
     /// State of a processor that has not run yet.
     sregs: kvm_sregs,
     xsave: Box<kvm_xsave>,
+    /// KVM takes registers from the page that it shares with this process.
+    shares_registers: bool,
     simd: u32,
     vectors: Vectors,
     /// Where large pages were asked for.
@@ -141,6 +143,7 @@ impl Microvm {
             tables,
             sregs,
             xsave: Box::new(xsave),
+            shares_registers: shares_registers(kvm),
             simd: simd::SSE2,
             vectors,
             large_pages: 0..0,
@@ -184,14 +187,12 @@ impl Microvm {
     }
 
     /// Takes away everything that a function left: its batch, its memory, its
-    /// page tables and its registers, but for the general ones, which
-    /// [`Self::load`] sets.
+    /// page tables and its vector registers. All other registers are set when the
+    /// next function is loaded.
     pub(crate) fn reset(&mut self) -> Result<(), MicrovmError> {
         self.detach()?;
         self.finish_exit();
         self.memory.forget()?;
-        let set = self.vcpu.set_sregs(&self.sregs);
-        set.map_err(refused("set special registers"))?;
         cpu::set_vectors(&self.vcpu, &self.xsave).map_err(refused("set vector registers"))
     }
 
@@ -209,11 +210,22 @@ impl Microvm {
         }
     }
 
-    /// Puts the processor at the start of the function.
+    /// Puts the processor at the start of a function, with all its special
+    /// registers as they were in the beginning.
     fn enter_at(&mut self, entry: GuestAddr) -> Result<(), MicrovmError> {
         let stack = self.layout.span(Part::Stack).end();
         let boot = self.layout.span(Part::Boot).start;
         let regs = cpu::regs(entry, stack, boot);
+        if self.shares_registers {
+            // Taken over when the processor runs next, without a call for each.
+            let shared = self.vcpu.sync_regs_mut();
+            (shared.regs, shared.sregs) = (regs, self.sregs);
+            self.vcpu.set_sync_dirty_reg(SyncReg::Register);
+            self.vcpu.set_sync_dirty_reg(SyncReg::SystemRegister);
+            return Ok(());
+        }
+        let set = self.vcpu.set_sregs(&self.sregs);
+        set.map_err(refused("set special registers"))?;
         self.vcpu.set_regs(&regs).map_err(refused("set registers"))
     }
 
@@ -368,8 +380,6 @@ impl Microvm {
             other => return Err(MicrovmError::GateTest(format!("{other:?}"))),
         };
         self.finish_exit();
-        let back = self.vcpu.set_sregs(&self.sregs);
-        back.map_err(refused("set special registers"))?;
         Ok(works)
     }
 
@@ -393,6 +403,12 @@ fn interrupted(error: kvm_ioctls::Error) -> Result<Turn, MicrovmError> {
             source: error,
         }),
     }
+}
+
+/// Whether registers can be handed over without a call for each.
+fn shares_registers(kvm: &Kvm) -> bool {
+    let wanted = SyncReg::Register as i32 | SyncReg::SystemRegister as i32;
+    kvm.check_extension_int(Cap::SyncRegs) & wanted == wanted
 }
 
 /// Shows the machine its memory and its input window.

@@ -150,7 +150,13 @@ struct Shell<'a> {
     control: &'a Channel,
     watch: Watch,
     machine: Machine,
+    /// The last templates, by their numbers, the newest last.
+    known: Vec<(u64, Template)>,
 }
+
+/// Templates that a shell remembers: reading one again takes longer than
+/// mapping it.
+const KNOWN_MAX: usize = 4;
 
 impl<'a> Shell<'a> {
     fn make(
@@ -166,7 +172,22 @@ impl<'a> Shell<'a> {
             control,
             watch,
             machine,
+            known: Vec::new(),
         })
+    }
+
+    /// Looks at a template, unless it has been looked at before.
+    fn learn(&mut self, number: u64, file: OwnedFd) -> Result<(), TemplateError> {
+        let at = self.known.iter().position(|(known, _)| *known == number);
+        let entry = match at {
+            Some(at) => self.known.remove(at),
+            None => (number, Template::open(file)?),
+        };
+        self.known.push(entry);
+        if self.known.len() > KNOWN_MAX {
+            self.known.remove(0);
+        }
+        Ok(())
     }
 
     /// Runs one function after the other, for as long as they end well.
@@ -174,16 +195,18 @@ impl<'a> Shell<'a> {
         while let Some(frame) = self.control.receive::<TenderRequest>(None)? {
             let arrived = Instant::now();
             let (start, template, params, data) = run_of(frame)?;
-            let template = match Template::open(template) {
-                Ok(template) => template,
-                Err(e) => return Ok(Err(e.into())),
+            if let Err(e) = self.learn(start.template, template) {
+                return Ok(Err(e.into()));
+            }
+            let Some((_, template)) = self.known.last() else {
+                return Err(TenderError::Unexpected("a run without a template"));
             };
-            if let Err(e) = self.machine.load(&template, &start, params) {
+            if let Err(e) = self.machine.load(template, &start, params) {
                 return Ok(Err(e.into()));
             }
             let channels = (self.control, data);
             let (machine, watch) = (&mut self.machine, &mut self.watch);
-            let session = Session::new(&start, &template, channels, machine, watch, arrived);
+            let session = Session::new(&start, template, channels, machine, watch, arrived);
             let well = session.run()?;
             let before = Instant::now();
             match (&mut self.machine, well) {
@@ -196,7 +219,6 @@ impl<'a> Shell<'a> {
                 // its function.
                 (Machine::Microvm(_), false) | (Machine::Process(_), _) => return Ok(Ok(())),
             }
-            drop(template);
             let reset_us = before.elapsed().as_micros() as u64;
             self.control
                 .send(&TenderReport::Clean { reset_us }, &[], &[])?;

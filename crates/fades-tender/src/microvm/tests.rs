@@ -92,7 +92,7 @@ fn a_processor_without_exception_handlers_ends_as_a_triple_fault() {
         return;
     };
     vm.sregs.idt.limit = 0;
-    vm.vcpu.set_sregs(&vm.sregs).unwrap();
+    vm.enter_at(GuestAddr(0x40_0000)).unwrap();
     assert_eq!(vm.run().unwrap(), Turn::Gate);
     // Without a batch, the function's next step is a page fault.
     let Turn::Fault(raw) = vm.run().unwrap() else {
