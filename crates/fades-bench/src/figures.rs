@@ -14,6 +14,7 @@ mod aberdeen;
 mod compute;
 mod density;
 mod hello;
+mod parts;
 mod rss;
 mod small_host;
 mod start;
@@ -67,6 +68,7 @@ names! {
     Rss "rss" rss::run,
     Hello "hello" hello::run,
     Steady "steady" steady::run,
+    Parts "parts" parts::run,
 }
 
 impl Name {
@@ -98,7 +100,7 @@ const SETTLE: Duration = Duration::from_millis(150);
 const QUIET: u64 = 1 << 20;
 const SETTLES_WITHIN: Duration = Duration::from_secs(5);
 
-pub(crate) use small_host::rest;
+pub(crate) use small_host::{rest, wait};
 
 /// What a name gave.
 #[derive(Debug, Default)]

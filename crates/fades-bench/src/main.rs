@@ -70,6 +70,10 @@ fn main() -> ExitCode {
     let data = std::env::var_os("FADES_TEST_DATA").map(Into::into);
     let done = match &role[..] {
         [role, folder] => {
+            // Not before it is in its control group.
+            if role == RESTING {
+                figures::wait();
+            }
             Bench::new(arguments, folder.into(), data).and_then(|bench| match role.as_str() {
                 RESTING => figures::rest(&bench),
                 _ => work::run(&bench),

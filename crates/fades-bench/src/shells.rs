@@ -19,7 +19,7 @@ use crate::bench::Bench;
 use crate::fault::Fault;
 
 /// No tender needs longer for anything that is asked of it here.
-const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// All that a function without input is told.
 pub(crate) const NO_INPUT: [Feed; 2] = [Feed::End { dto: 0 }, Feed::Finish];

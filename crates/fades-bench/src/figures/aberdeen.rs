@@ -71,10 +71,7 @@ pub(super) fn run(bench: &Bench, taken: &mut Taken) -> Result<(), Fault> {
                 },
             }),
         )?;
-        let (spent, result) = timed(|| {
-            connection.submit(&task)?;
-            connection.result::<TaskResult>(&task.id)
-        });
+        let (spent, result) = timed(|| connection.answered::<TaskResult>(&task));
         let result = result?;
         hello::check(&result, isolation)?;
         last = result.breakdown;

@@ -63,7 +63,7 @@ pub(super) fn run(bench: &Bench, taken: &mut Taken) -> Result<(), Fault> {
         let each = before.available.saturating_sub(settled()?.available) / count.max(1);
         let mut wakes = Samples::default();
         for resting in resting.iter().step_by((resting.len() / WOKEN).max(1)) {
-            wakes.push(woken(resting, &file[0])?);
+            wakes.push(woken(resting, file.first())?);
         }
         end(resting);
         drop(warm);

@@ -71,8 +71,7 @@ fn work(bench: &Bench, node: &Node, isolation: Isolation) -> Result<(), Fault> {
     for number in 0..BEFORE {
         let rest = json!({ "function": { "isolation": [isolation] } });
         let task = node.sign(&format!("before-{number}"), &image, &rest)?;
-        connection.submit(&task)?;
-        hello::check(&connection.result::<TaskResult>(&task.id)?, isolation)?;
+        hello::check(&connection.answered::<TaskResult>(&task)?, isolation)?;
     }
     Ok(())
 }

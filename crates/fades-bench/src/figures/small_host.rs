@@ -131,13 +131,9 @@ impl Drop for Below {
     }
 }
 
-/// The life of the process that has the functions.
+/// The life of the process that has the functions. It has been let go on once
+/// before.
 pub(crate) fn rest(bench: &Bench) -> Result<ExitCode, Fault> {
-    let mut input = std::io::stdin().lines();
-    let mut go_on = |saying: &str| {
-        input.next();
-        println!("{saying}");
-    };
     let isolation = Isolation::Microvm;
     let small = resident(bench, isolation)?;
     let terms = Terms {
@@ -145,22 +141,21 @@ pub(crate) fn rest(bench: &Bench) -> Result<ExitCode, Fault> {
         ..Terms::default()
     };
     let busy = Function::load(bench, "misbehave", isolation, &terms)?;
-    go_on(SAYINGS[0]);
+    println!("{}", SAYINGS[0]);
+    wait();
     let resting = (0..RESTING).map(|_| small.rest());
     let resting: Vec<_> = resting.collect::<Result<_, _>>()?;
     let shell = busy.shell()?;
     let running = busy.run(&NO_INPUT)?.start(&shell)?;
     running.ready()?;
-    go_on(SAYINGS[1]);
-    input_ends(std::io::stdin());
+    println!("{}", SAYINGS[1]);
+    wait();
     drop((resting, running));
     Ok(ExitCode::SUCCESS)
 }
 
-fn input_ends(input: std::io::Stdin) {
-    for line in input.lines() {
-        if line.is_err() {
-            return;
-        }
-    }
+/// Waits until the process above lets this one go on, or ends.
+pub(crate) fn wait() {
+    // The end of the input and a failure mean the same.
+    let _ = std::io::stdin().read_line(&mut String::new());
 }

@@ -6,8 +6,8 @@
 //! which reads the counter (`functions/tests/first`). Between two measured runs
 //! the shell runs another function (`hello`), so its last template is never the
 //! one measured. `start`: the request is sent as soon as the answer of the
-//! function before is there; the shell has not begun to clean itself, so the
-//! reset counts. `clean shell`: the request is sent when the shell has said that
+//! function before is there; the shell cleans itself only then, so the reset
+//! counts. `clean shell`: the request is sent when the shell has said that
 //! it is clean. `start-cold`: the counter is read before the shell's process is
 //! spawned. With isolation `process` a shell is used once, and `start` takes one
 //! that waits.
@@ -22,7 +22,7 @@ use crate::bench::Bench;
 use crate::fault::Fault;
 use crate::figure::{Aim, Figure};
 use crate::samples::Samples;
-use crate::shells::{Function, NO_INPUT, Terms, clean};
+use crate::shells::{Function, NO_INPUT, Run, Terms, clean};
 use crate::spawned::{self, Spawned};
 use crate::tsc::{self, Counter};
 use crate::turns::in_turns;
@@ -51,30 +51,39 @@ impl Starts {
         })
     }
 
-    /// A run of `first`; microseconds from `before` to its first instruction.
-    fn measured(&self, shell: &Shell, before: Option<u64>) -> Result<f64, Fault> {
-        let run = self.first.run(&NO_INPUT)?;
+    /// Sends `shell` the run `first`; microseconds from `before`, or from now,
+    /// to its first instruction.
+    fn measured(&self, first: Run<'_>, shell: &Shell, before: Option<u64>) -> Result<f64, Fault> {
         let before = before.unwrap_or_else(tsc::now);
-        let answer = run.start(shell)?.done()?;
+        let answer = first.start(shell)?.done()?;
         let after = tsc::now();
         let seen = answer.value()?["tsc"].as_u64().unwrap_or(0);
         self.counter.until(before, seen, after)
     }
 
-    /// A run of another function, which the shell has not cleaned up after.
-    fn other(&self, shell: &Shell) -> Result<(), Fault> {
-        self.other.run(&NO_INPUT)?.start(shell)?.done().map(drop)
+    /// Another function runs, then the one that is measured. Everything is made
+    /// beforehand, so that nothing lies between the answer and the next request.
+    fn after_another(&self, shell: &Shell, cleaned: bool) -> Result<f64, Fault> {
+        let (first, other) = (self.first.run(&NO_INPUT)?, self.other.run(&NO_INPUT)?);
+        other.start(shell)?.done()?;
+        if cleaned {
+            clean(shell)?;
+        }
+        let spent = self.measured(first, shell, None)?;
+        clean(shell)?;
+        Ok(spent)
     }
 
     fn cold(&self) -> Result<f64, Fault> {
+        let first = self.first.run(&NO_INPUT)?;
         let before = tsc::now();
         let shell = self.first.shell()?;
-        self.measured(&shell, Some(before))
+        self.measured(first, &shell, Some(before))
     }
 
     fn spare(&self) -> Result<f64, Fault> {
         let shell = self.first.shell()?;
-        self.measured(&shell, None)
+        self.measured(self.first.run(&NO_INPUT)?, &shell, None)
     }
 
     fn add(&self, taken: &mut Taken, what: &str, aim: Aim, (ours, theirs): (Samples, Samples)) {
@@ -94,25 +103,17 @@ pub(super) fn run(bench: &Bench, taken: &mut Taken) -> Result<(), Fault> {
             continue;
         }
         let shell = starts.first.shell()?;
-        let dirty = || {
-            starts.other(&shell)?;
-            let spent = starts.measured(&shell, None)?;
-            // What the last run left is cleaned before the next pair begins.
-            clean(&shell)?;
-            clean(&shell)?;
-            Ok(spent)
-        };
-        let sides = in_turns(rounds, dirty, || starts.spawned.run())?;
-        starts.add(taken, "start", Aim::Ratio(AIM), sides);
-        let clean_first = || {
-            starts.other(&shell)?;
-            clean(&shell)?;
-            let spent = starts.measured(&shell, None)?;
-            clean(&shell)?;
-            Ok(spent)
-        };
-        let sides = in_turns(rounds, clean_first, || starts.spawned.run())?;
-        starts.add(taken, "clean shell", Aim::Report, sides);
+        for (what, cleaned, aim) in [
+            ("start", false, Aim::Ratio(AIM)),
+            ("clean shell", true, Aim::Report),
+        ] {
+            let sides = in_turns(
+                rounds,
+                || starts.after_another(&shell, cleaned),
+                || starts.spawned.run(),
+            )?;
+            starts.add(taken, what, aim, sides);
+        }
     }
     Ok(())
 }

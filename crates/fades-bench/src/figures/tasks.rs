@@ -1,7 +1,7 @@
 //! `tasks`: how many small tasks a node takes, runs and answers in a second.
 //!
 //! Clients on connections that are kept open hand in tasks that were signed
-//! beforehand and wait for each result; the node's promises are the usual ones,
+//! beforehand and wait for each result, in one request; the node's promises are the usual ones,
 //! and every result has to say that its function had the isolation asked for.
 //! Saturated, each client hands in the next task as soon as it has a result. At
 //! half load, tasks are due at fixed times, half as many in a second, and their

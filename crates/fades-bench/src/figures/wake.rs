@@ -3,7 +3,7 @@
 //! The function (`functions/tests/pass`) stays in its machine and waits for an
 //! event. Timed from before a batch of a thousand readings and the end of its
 //! window are sent to its tender until the answer for that window has been
-//! received. Compared with a thread of this program that an eventfd wakes, that
+//! received. `without data`: the end of the window alone. Compared with a thread of this program that an eventfd wakes, that
 //! adds up the same numbers and says so through another eventfd: no isolation,
 //! no mapping, no messages.
 
@@ -42,25 +42,30 @@ pub(super) fn run(bench: &Bench, taken: &mut Taken) -> Result<(), Fault> {
         let function = resident(bench, isolation)?;
         let resting = function.rest()?;
         let thread = Thread::new().map_err(Fault::system("make an eventfd"))?;
-        let (ours, theirs) = std::thread::scope(|scope| {
-            scope.spawn(|| thread.serve());
-            let sides = in_turns(
-                bench.rounds((2000, 15), (200, 1)),
-                || woken(&resting, file),
-                || thread.woken().map_err(Fault::system("wake a thread")),
-            );
-            thread.end();
-            sides
-        })?;
         let aim = match isolation {
             Isolation::Microvm => Aim::AtMost(AIM),
             Isolation::Process => Aim::Report,
         };
-        let figure = Figure::new("wake", Some(isolation), "us", &ours);
-        taken.add(figure.map(|f| {
-            f.against("a thread that an eventfd wakes", &theirs)
-                .aiming(aim)
-        }));
+        for (what, file, aim) in [
+            ("wake", Some(file), aim),
+            ("without data", None, Aim::Report),
+        ] {
+            let (ours, theirs) = std::thread::scope(|scope| {
+                scope.spawn(|| thread.serve());
+                let sides = in_turns(
+                    bench.rounds((2000, 15), (200, 1)),
+                    || woken(&resting, file),
+                    || thread.woken().map_err(Fault::system("wake a thread")),
+                );
+                thread.end();
+                sides
+            })?;
+            let figure = Figure::new(what, Some(isolation), "us", &ours);
+            taken.add(figure.map(|f| {
+                f.against("a thread that an eventfd wakes", &theirs)
+                    .aiming(aim)
+            }));
+        }
     }
     Ok(())
 }
@@ -78,15 +83,18 @@ pub(super) fn resident(bench: &Bench, isolation: Isolation) -> Result<Function, 
 /// Limit of memory with which a function fits the smallest heap.
 const SMALL: fades_task::quantity::Size = fades_task::quantity::Size(2 << 20);
 
-/// Wakes a function by a batch; microseconds until it has answered.
-pub(super) fn woken(function: &impl Fed, file: &BatchFile) -> Result<f64, Fault> {
+/// Wakes a function, by a batch if there is one; microseconds until it has
+/// answered.
+pub(super) fn woken(function: &impl Fed, file: Option<&BatchFile>) -> Result<f64, Fault> {
     let window = Feed::WindowEnd {
         id: 0,
         from: 0,
         to: 1,
     };
     let (spent, answered) = timed(|| {
-        file.to(function)?;
+        if let Some(file) = file {
+            file.to(function)?;
+        }
         function.feed(&window, None)?;
         while !matches!(function.released()?, Release::Answer { .. }) {}
         Ok(())

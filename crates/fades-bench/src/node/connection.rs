@@ -48,6 +48,14 @@ impl Connection {
         accepted("POST", "/v1/tasks", reply).map(drop)
     }
 
+    /// Submits a task and waits for its result, in one request.
+    pub(crate) fn answered<T: DeserializeOwned>(&mut self, task: &Signed) -> Result<T, Fault> {
+        const PATH: &str = "/v1/tasks?wait=60s";
+        let reply = self.exchange("POST", PATH, task.envelope.as_bytes())?;
+        let body = accepted("POST", PATH, reply)?;
+        serde_json::from_slice(&body).map_err(Fault::json("a task's result"))
+    }
+
     /// Waits for the result of a task; whoever asks looks at its state.
     pub(crate) fn result<T: DeserializeOwned>(&mut self, id: &str) -> Result<T, Fault> {
         let path = format!("/v1/tasks/{id}/result?wait=60s");

@@ -71,9 +71,7 @@ impl<'a> Load<'a> {
 
     /// How long the result of a task is, bytes.
     pub(crate) fn length(&mut self, task: &Signed) -> Result<usize, Fault> {
-        let connection = &mut self.connections[0];
-        connection.submit(task)?;
-        let result: Value = connection.result(&task.id)?;
+        let result: Value = self.connections[0].answered(task)?;
         Ok(result.to_string().len())
     }
 
@@ -108,8 +106,7 @@ impl<'a> Load<'a> {
                     return Ok(latencies);
                 };
                 let due = due(number);
-                connection.submit(task)?;
-                let result: Brief = connection.result(&task.id)?;
+                let result: Brief = connection.answered(task)?;
                 latencies.push(microseconds(due.elapsed()));
                 expected.check(&result)?;
             }
