@@ -19,6 +19,7 @@
 mod demand;
 mod listener;
 mod serve;
+mod supply;
 mod templates;
 mod workers;
 
@@ -38,7 +39,7 @@ use tracing::{info, warn};
 use self::demand::Demand;
 pub(crate) use self::demand::Kind;
 use self::listener::Listener;
-use self::serve::Shortage;
+use self::supply::Shortage;
 pub(crate) use self::templates::Key;
 use self::templates::Templates;
 pub(crate) use self::workers::TemplateError;
@@ -150,7 +151,7 @@ pub(super) struct Pool {
     /// Shells that are being seen off, and the run that waits for their end.
     leaving: HashMap<ShellId, Option<RunId>>,
     /// Kinds of which no spare could be made, and until when none is tried.
-    barren: HashMap<Kind, serve::Barren>,
+    barren: HashMap<Kind, supply::Barren>,
     shortage: Option<Shortage>,
     /// When the demand's period ends; nothing while there is no demand.
     period_ends: Option<Instant>,

@@ -35,7 +35,7 @@ pub(super) struct Job {
     pub(super) task: Name,
     /// The template that it wants.
     pub(super) key: Key,
-    /// What the tender is told, but for the template's number.
+    /// What a tender is told, but for the template's number.
     pub(super) start: Start,
     pub(super) params: Vec<u8>,
     dtos: Vec<Dto>,
