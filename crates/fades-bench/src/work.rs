@@ -12,7 +12,7 @@ use crate::record::Record;
 use crate::table::table;
 
 /// With `--quick`, nothing is begun later than this.
-const QUICK: Duration = Duration::from_secs(48);
+const QUICK: Duration = Duration::from_secs(45);
 
 /// Takes the figures that `arguments` name. Fails when one could not be taken;
 /// the others are taken all the same.

@@ -8,7 +8,8 @@
 //! one measured. `start`: the request is sent as soon as the answer of the
 //! function before is there; the shell cleans itself only then, so the reset
 //! counts. `clean shell`: the request is sent when the shell has said that
-//! it is clean. `start-cold`: the counter is read before the shell's process is
+//! it is clean. `one of many functions`: as `start`, but the shell has run so many
+//! others since that it remembers nothing of it. `start-cold`: the counter is read before the shell's process is
 //! spawned. With isolation `process` a shell is used once, and `start` takes one
 //! that waits.
 //!
@@ -29,6 +30,9 @@ use crate::turns::in_turns;
 
 /// Over the spawned program.
 const AIM: f64 = 0.8;
+
+/// More than a shell remembers.
+const MANY: usize = 16;
 
 /// What is measured, of one isolation.
 struct Starts {
@@ -63,8 +67,8 @@ impl Starts {
 
     /// Another function runs, then the one that is measured. Everything is made
     /// beforehand, so that nothing lies between the answer and the next request.
-    fn after_another(&self, shell: &Shell, cleaned: bool) -> Result<f64, Fault> {
-        let (first, other) = (self.first.run(&NO_INPUT)?, self.other.run(&NO_INPUT)?);
+    fn after(&self, first: &Function, shell: &Shell, cleaned: bool) -> Result<f64, Fault> {
+        let (first, other) = (first.run(&NO_INPUT)?, self.other.run(&NO_INPUT)?);
         other.start(shell)?.done()?;
         if cleaned {
             clean(shell)?;
@@ -109,11 +113,21 @@ pub(super) fn run(bench: &Bench, taken: &mut Taken) -> Result<(), Fault> {
         ] {
             let sides = in_turns(
                 rounds,
-                || starts.after_another(&shell, cleaned),
+                || starts.after(&starts.first, &shell, cleaned),
                 || starts.spawned.run(),
             )?;
             starts.add(taken, what, aim, sides);
         }
+        let terms = Terms::default();
+        let many = (0..MANY).map(|_| Function::load(bench, "first", isolation, &terms));
+        let many: Vec<Function> = many.collect::<Result<_, _>>()?;
+        let mut next = many.iter().cycle();
+        let sides = in_turns(
+            rounds,
+            || starts.after(next.next().unwrap_or(&starts.first), &shell, false),
+            || starts.spawned.run(),
+        )?;
+        starts.add(taken, "one of many functions", Aim::Report, sides);
     }
     Ok(())
 }
