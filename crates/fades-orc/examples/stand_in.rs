@@ -123,7 +123,8 @@ fn descriptor(number: i32) -> Outcome<Channel> {
 /// A tender, and how the file `tender.json` beside it wants it to behave:
 /// `microvms` is how many shells with that isolation can be made, `shells` how
 /// many at all, `template-bytes` the length of templates; `unsealed` leaves
-/// them open, `deaf` shells die of their first run without reading it.
+/// them open, `deaf` shells die of their first run without reading it, `mute`
+/// ones never say that they are one.
 struct Tender {
     control: Channel,
     folder: PathBuf,
@@ -192,6 +193,10 @@ impl Tender {
 
     fn shell(&self, isolation: Isolation, simd: u32) -> Outcome<()> {
         let number = self.count("shell");
+        if self.settings["mute"] == true {
+            let _ = self.control.receive::<TenderRequest>(None)?;
+            return Ok(());
+        }
         if self.settings["shells"]
             .as_u64()
             .is_some_and(|n| number >= n)
@@ -306,6 +311,10 @@ impl Run<'_> {
                 // Until somebody kills it.
                 let _ = self.control.receive::<TenderRequest>(None)?;
                 std::process::exit(0);
+            }
+            "linger" => {
+                self.control.shut_down();
+                std::thread::sleep(Duration::from_secs(60));
             }
             "pause" => {
                 while !self.folder.join("go").exists() {

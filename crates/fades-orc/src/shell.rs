@@ -305,3 +305,29 @@ impl Shell {
         how_it_ended(&mut self.child, said)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::path::Path;
+
+    use super::{Errno, Program, ShellError, is_shortage};
+
+    #[test]
+    fn what_others_may_return_is_told_from_what_stays_away() {
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::AGAIN] {
+            assert!(
+                ShellError::from(io::Error::from(errno)).is_shortage(),
+                "{errno}"
+            );
+        }
+        assert!(!is_shortage(&Errno::NOENT.into()));
+        let missing = Program::new(Path::new("/nowhere/tender"))
+            .spawn()
+            .unwrap_err();
+        assert!(!is_shortage(&missing));
+        let unreadable = Program::new(Path::new("/dev/null")).spawn().unwrap_err();
+        assert!(!is_shortage(&unreadable));
+        assert!(!ShellError::Unexpected.is_shortage());
+    }
+}

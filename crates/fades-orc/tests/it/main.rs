@@ -9,4 +9,5 @@ mod places;
 mod pool;
 mod questions;
 mod refusals;
+mod shells;
 mod site;

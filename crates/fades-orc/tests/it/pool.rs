@@ -201,6 +201,27 @@ fn a_tender_that_is_killed_between_two_runs_costs_the_second_no_attempt() {
 }
 
 #[test]
+fn a_tender_that_takes_its_time_to_end_holds_nobody_up() {
+    let site = site(2);
+    let node = site.start();
+    // Each of its attempts takes two seconds to be given up.
+    node.takes(&acting("linger", "linger"));
+    for n in 0..10 {
+        node.answered_by(&task(&format!("t{n}"), |_| ()));
+    }
+    let running: TaskList = node.get("/v1/tasks?state=running").json();
+    let queued: TaskList = node.get("/v1/tasks?state=queued").json();
+    let ids: Vec<_> = running
+        .tasks
+        .iter()
+        .chain(&queued.tasks)
+        .map(|t| t.id.as_str())
+        .collect();
+    assert_eq!(ids, ["linger"]);
+    node.post("/v1/tasks/linger/cancel", b"");
+}
+
+#[test]
 fn tenders_that_die_of_every_run_unread_are_not_tried_for_ever() {
     let site = site(1);
     behave(&site, json!({ "deaf": true }));

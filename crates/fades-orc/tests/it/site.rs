@@ -41,7 +41,7 @@ pub(crate) fn digest() -> Digest {
     image_digest(IMAGE)
 }
 
-fn stand_in() -> PathBuf {
+pub(crate) fn stand_in() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let target = test.parent().and_then(Path::parent).unwrap();
     let path = target.join("examples/stand_in");
