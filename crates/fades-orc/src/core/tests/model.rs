@@ -257,7 +257,10 @@ impl World {
             isolations: vec![Isolation::Microvm, Isolation::Process],
         };
         self.tasks.push((task.clone(), Stored::Queued(0)));
+        let foreseen = self.core.starts_at_once(self.now, [&*task.mtw].into_iter());
         self.step(Event::Accepted(task));
+        let started = *self.stored(&name(&id)) == Stored::Running(1);
+        assert_eq!(started, foreseen == 1, "{id}");
     }
 
     fn say(&mut self, run: RunId, word: Word) {
@@ -313,7 +316,18 @@ impl World {
             self.now.tick = self.now.tick.after(ahead);
             self.now.time = self.now.time.after(ahead);
         }
-        self.step(Event::Timer(timer));
+        if self.core.awaits(&timer) {
+            return self.step(Event::Timer(timer));
+        }
+        // The driver may have dropped it: nothing but what was due may follow.
+        for effect in self.core.step(self.now, Event::Timer(timer)) {
+            let starts = matches!(
+                effect,
+                Effect::Persist { .. } | Effect::StartTender { .. } | Effect::Retrieve { .. }
+            );
+            assert!(starts, "{effect:?}");
+            self.check(effect);
+        }
     }
 
     /// The node dies and comes back: only what was stored is left.
