@@ -36,8 +36,8 @@ const TENDER: &str = "/fades-tender";
 /// What the init script prints before the test program's exit code.
 const VERDICT: &str = "emulated-machine-verdict:";
 
-/// The tender's integration test.
-pub(crate) const TEST: &str = "it";
+/// The package whose tests run inside.
+const PACKAGE: &str = "fades-tender";
 
 /// Tests of the tender that run inside, by a part of their names.
 const FILTER: &str = "microvm";
@@ -59,9 +59,9 @@ pub(crate) enum Outcome {
 /// `cargo xtask emulated`: builds what is needed, runs the tests, shows all that
 /// the machine printed.
 pub(crate) fn command(tree: &Tree) -> Result<ExitCode, Fault> {
-    let test_binary = test_binary(tree, "fades-tender", TEST)?;
+    let tests = test_binaries(tree)?;
     let tender = tree.binary("debug", "fades-tender");
-    match run(tree, &test_binary, &tender, &tree.images())? {
+    match run(tree, &tests, &tender, &tree.images())? {
         Outcome::Ran { lines, good } => {
             lines.iter().for_each(|l| println!("{l}"));
             Ok(ExitCode::from(u8::from(!good)))
@@ -70,13 +70,13 @@ pub(crate) fn command(tree: &Tree) -> Result<ExitCode, Fault> {
     }
 }
 
-/// Boots the machine and runs the tests of `test_binary` in it.
+/// Boots the machine and runs the test programs `tests` in it.
 ///
 /// Inside, `tender` is at [`TENDER`] and the images are at `/images`; variables
 /// of the environment tell the test program so.
 pub(crate) fn run(
     tree: &Tree,
-    test_binary: &Path,
+    tests: &[PathBuf],
     tender: &Path,
     images: &Path,
 ) -> Result<Outcome, Fault> {
@@ -92,7 +92,7 @@ pub(crate) fn run(
             "none of {names} can be downloaded with apt-get"
         )));
     };
-    let initrd = file_system(&cache, &kernel, test_binary, tender, images)?;
+    let initrd = file_system(&cache, &kernel, tests, tender, images)?;
     let lines = boot(&kernel.image, &initrd)?;
     let good = lines.iter().any(|l| l.trim() == format!("{VERDICT} 0"))
         && lines
@@ -222,7 +222,7 @@ fn files_below(folder: &Path) -> Result<Vec<PathBuf>, Fault> {
 fn file_system(
     cache: &Path,
     kernel: &Kernel,
-    test_binary: &Path,
+    tests: &[PathBuf],
     tender: &Path,
     images: &Path,
 ) -> Result<PathBuf, Fault> {
@@ -234,8 +234,18 @@ fn file_system(
     let busybox = program("busybox");
     place(&root, &busybox, Path::new("/bin/busybox"))?;
     place(&root, tender, Path::new(TENDER))?;
-    place(&root, test_binary, Path::new("/tests"))?;
-    for library in libraries(test_binary)?.union(&libraries(tender)?) {
+    let mut needed = libraries(tender)?;
+    let mut calls = String::new();
+    for (number, test) in tests.iter().enumerate() {
+        let inside = format!("/tests-{number}");
+        place(&root, test, Path::new(&inside))?;
+        needed.extend(libraries(test)?);
+        let _ = writeln!(
+            calls,
+            "{inside} {FILTER} --test-threads=1 --show-output || failed=1"
+        );
+    }
+    for library in &needed {
         place(&root, library, library)?;
     }
     for image in files_below(images)? {
@@ -272,8 +282,7 @@ fn file_system(
         script,
         "export FADES_TENDER={TENDER} FADES_IMAGES=/images FADES_EMULATED=kvm_amd\n\
          export RUST_BACKTRACE=0 TMPDIR=/tmp\n\
-         /tests {FILTER} --test-threads=1 --show-output\n\
-         echo \"{VERDICT} $?\"\nsync\npoweroff -f\n"
+         failed=0\n{calls}echo \"{VERDICT} $failed\"\nsync\npoweroff -f\n"
     );
     let init = root.join("init");
     fs::write(&init, script).map_err(|e| Fault::File(init.clone(), e))?;
@@ -408,9 +417,9 @@ fn end(machine: &mut Child) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The executable of the integration test `name` of `package`, as cargo built
-/// it.
-pub(crate) fn test_binary(tree: &Tree, package: &str, name: &str) -> Result<PathBuf, Fault> {
+/// The tender's test programs, as cargo built them: that of the library and
+/// that of its integration tests.
+pub(crate) fn test_binaries(tree: &Tree) -> Result<Vec<PathBuf>, Fault> {
     let words = [
         "test",
         "--workspace",
@@ -420,15 +429,25 @@ pub(crate) fn test_binary(tree: &Tree, package: &str, name: &str) -> Result<Path
         "--quiet",
     ];
     let text = output(&mut tree.cargo(&words))?;
-    text.lines()
-        .filter_map(|l| serde_json::from_str::<serde_json::Value>(l).ok())
-        .filter(|m| m["reason"] == "compiler-artifact" && m["target"]["name"] == name)
-        .filter(|m| m["target"]["kind"][0] == "test")
-        .filter(|m| {
-            m["package_id"]
-                .as_str()
-                .is_some_and(|id| id.contains(package))
+    let built: Vec<serde_json::Value> = text
+        .lines()
+        .filter_map(|l| serde_json::from_str(l).ok())
+        .collect();
+    ["lib", "test"]
+        .into_iter()
+        .map(|kind| {
+            let of_tender = |m: &&serde_json::Value| {
+                let package = m["package_id"].as_str().unwrap_or_default();
+                m["reason"] == "compiler-artifact" && package.contains(PACKAGE)
+            };
+            let mut programs = built
+                .iter()
+                .filter(of_tender)
+                .filter(|m| m["target"]["kind"][0] == kind && m["profile"]["test"] == true)
+                .filter_map(|m| m["executable"].as_str().map(PathBuf::from));
+            programs
+                .next()
+                .ok_or_else(|| Fault::Output(format!("cargo built no {kind} tests of {PACKAGE}")))
         })
-        .find_map(|m| m["executable"].as_str().map(PathBuf::from))
-        .ok_or_else(|| Fault::Output(format!("cargo built no test {name} of {package}")))
+        .collect()
 }

@@ -135,7 +135,7 @@ impl<'a> Suite<'a> {
     /// The tender's tests on a kind of KVM that this host may not have.
     fn emulated_machine(&mut self) -> Result<(), Fault> {
         self.step("emulated machine", |s| {
-            let test = emulated::test_binary(s.tree, "fades-tender", emulated::TEST)?;
+            let test = emulated::test_binaries(s.tree)?;
             let tender = s.tree.binary("debug", "fades-tender");
             match emulated::run(s.tree, &test, &tender, &s.tree.images())? {
                 Outcome::Ran { lines, good } => {

@@ -132,7 +132,7 @@ impl Microvm {
         let tables = PageTables::at(zones.tables(), class.bulk);
         let (sregs, vectors) =
             cpu::set_up(kvm, &vcpu, tables.root()).map_err(refused("set up the processor"))?;
-        let xsave = vcpu.get_xsave().map_err(refused("read vector registers"))?;
+        let xsave = cpu::vectors(&vcpu).map_err(refused("read vector registers"))?;
         let mut made = Self {
             class,
             layout,
@@ -142,7 +142,7 @@ impl Microvm {
             memory,
             tables,
             sregs,
-            xsave: Box::new(xsave),
+            xsave,
             shares_registers: shares_registers(kvm),
             simd: simd::SSE2,
             vectors,

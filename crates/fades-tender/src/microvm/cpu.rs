@@ -119,6 +119,20 @@ fn set_syscall_target(vcpu: &VcpuFd) {
     }
 }
 
+/// x87 and vector registers of a processor that has not run yet, in a form in
+/// which [`set_vectors`] sets all of them.
+pub(super) fn vectors(vcpu: &VcpuFd) -> Result<Box<kvm_xsave>, kvm_ioctls::Error> {
+    /// Where the state says which of its parts are not as in the beginning.
+    const PARTS: usize = 512 / 4;
+    /// x87 and SSE.
+    const LEGACY: u32 = 0b11;
+    let mut state = Box::new(vcpu.get_xsave()?);
+    // Linux leaves MXCSR as it is unless one of these parts is said to be there;
+    // their contents are there in any case.
+    state.region[PARTS] |= LEGACY;
+    Ok(state)
+}
+
 /// Sets x87 and vector registers, protection keys included, to what was read
 /// before.
 pub(super) fn set_vectors(vcpu: &VcpuFd, state: &kvm_xsave) -> Result<(), kvm_ioctls::Error> {
