@@ -98,6 +98,11 @@ impl Groups {
         &self.info
     }
 
+    /// Removes what was made for groups. None is made after that.
+    pub(crate) fn close(&self) {
+        self.places.iter().for_each(Place::close);
+    }
+
     /// Makes a group; `None` where none can be made.
     pub(crate) fn make(self: &Arc<Self>) -> io::Result<Option<Group>> {
         /// Of groups in the life of the process: nodes in one share a folder.

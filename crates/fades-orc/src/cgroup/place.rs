@@ -167,8 +167,9 @@ impl Place {
     }
 }
 
-impl Drop for Place {
-    fn drop(&mut self) {
+impl Place {
+    /// Undoes what was done for it, when it holds no group any more.
+    pub(super) fn close(&self) {
         if self.moved {
             let own = &self.location.folder;
             let given = self.controllers.iter().map(|c| format!("-{}", c.name()));
@@ -184,6 +185,12 @@ impl Drop for Place {
         }
         // As above.
         let _ = fs::remove_dir(&self.folder);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 

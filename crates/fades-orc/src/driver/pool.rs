@@ -136,6 +136,7 @@ pub(super) struct Pool {
     config: Arc<NodeConfig>,
     shared: Arc<Shared>,
     inputs: Sender<Input>,
+    groups: Arc<Groups>,
     workers: Workers,
     listener: Listener,
     demand: Demand,
@@ -173,7 +174,8 @@ impl Pool {
         let strongest = config.isolation.iter().find(|i| i.works);
         let strongest = strongest.map(|i| i.isolation);
         Ok(Self {
-            workers: Workers::start(config, groups, store, inputs)?,
+            workers: Workers::start(config, Arc::clone(&groups), store, inputs)?,
+            groups,
             listener: Listener::start(inputs.clone())?,
             demand: Demand::new(config.parallel, strongest, config.broker.chunk),
             budget: config.memory.0 / BUDGET_PART,
@@ -452,6 +454,13 @@ impl Pool {
             template_bytes: fades_task::quantity::Size(self.templates.bytes()),
             shortage: self.shortage.as_ref().map(|s| s.reason.clone()),
         };
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        // The makers' threads, which hold them too, may end after the process.
+        self.groups.close();
     }
 }
 
