@@ -181,7 +181,7 @@ pub struct FunctionInfo {
     pub signer: Name,
     /// When it came to this node.
     pub published: Time,
-    /// When a run of it was last started.
+    /// When a run of it was last started, to the minute.
     pub last_use: Option<Time>,
     /// Crash reports name the function's symbols.
     pub symbols: bool,
