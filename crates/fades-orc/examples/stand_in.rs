@@ -259,6 +259,9 @@ impl Tender {
                     simd: 0,
                     made_us: 1,
                 })?;
+                // An answer to whatever comes next.
+                run.say_ready(&start)?;
+                run.end(&start, Exit::Done, isolation)?;
                 let _ = self.control.receive::<TenderRequest>(None)?;
             }
             _ => {}
@@ -290,17 +293,7 @@ impl Run<'_> {
             self.say(&refused, &[])?;
             return Ok(false);
         }
-        let isolation = match (self.act, self.isolation) {
-            ("swap", Isolation::Process) => Isolation::Microvm,
-            ("swap", Isolation::Microvm) => Isolation::Process,
-            _ => self.isolation,
-        };
-        let ready = TenderReport::Ready {
-            isolation,
-            simd: start.simd,
-            boot_us: 1,
-        };
-        self.say(&ready, &[])?;
+        let isolation = self.say_ready(start)?;
         for line in 0..self.lines {
             let text = format!("line {line}");
             self.say(&TenderReport::Log { level: 3, text }, &[])?;
@@ -332,6 +325,22 @@ impl Run<'_> {
         let done = exit == Exit::Done;
         self.end(start, exit, isolation)?;
         Ok(done)
+    }
+
+    /// Gives the isolation that it says it uses.
+    fn say_ready(&self, start: &Start) -> Outcome<Isolation> {
+        let isolation = match (self.act, self.isolation) {
+            ("swap", Isolation::Process) => Isolation::Microvm,
+            ("swap", Isolation::Microvm) => Isolation::Process,
+            _ => self.isolation,
+        };
+        let ready = TenderReport::Ready {
+            isolation,
+            simd: start.simd,
+            boot_us: 1,
+        };
+        self.say(&ready, &[])?;
+        Ok(isolation)
     }
 
     fn until_the_data_ends(&self) -> Outcome<Exit> {

@@ -353,13 +353,20 @@ impl Pool {
         heard.push(Heard::Tender { run, event });
     }
 
-    /// A shell that says what it was not asked is of no use any more. Its end
-    /// follows.
-    fn drop_liar(&self, id: ShellId) {
-        if let Some(member) = self.members.get(&id) {
-            let pid = member.shell.child().id();
-            warn!(pid, "a tender said what it was not asked; killing it");
-            member.shell.child().kill();
+    /// A shell that says what it was not asked is of no use any more, and
+    /// nothing else that it may have said already counts.
+    fn drop_liar(&mut self, id: ShellId) {
+        let Some(member) = self.members.get_mut(&id) else {
+            return;
+        };
+        let pid = member.shell.child().id();
+        warn!(pid, "a tender said what it was not asked; killing it");
+        match &mut member.work {
+            Some(work) => {
+                work.killed = true;
+                member.shell.child().kill();
+            }
+            None => self.dismiss(id),
         }
     }
 
