@@ -1,7 +1,7 @@
 //! `wake`: a function at rest: from data that is ready to its answer.
 //!
-//! The function (`functions/tests/pass`) stays in its machine and waits for an
-//! event. Timed from before a batch of a thousand readings and the end of its
+//! The function (`functions/tests/pass`) stays in its machine and has waited for
+//! an event for a millisecond. Timed from before a batch of a thousand readings and the end of its
 //! window are sent to its tender until the answer for that window has been
 //! received. `without data`: the end of the window alone. Compared with a thread of this program that an eventfd wakes, that
 //! adds up the same numbers and says so through another eventfd: no isolation,
@@ -9,6 +9,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use fades_task::limits::Isolation;
 use fades_task::message::{Feed, Release};
@@ -24,6 +25,9 @@ use crate::turns::{in_turns, timed};
 
 /// Microseconds.
 const AIM: f64 = 100.0;
+
+/// Both rest for so long before they are woken.
+const REST: Duration = Duration::from_millis(1);
 
 /// Rows of a batch.
 const ROWS: u64 = 1000;
@@ -91,6 +95,8 @@ pub(super) fn woken(function: &impl Fed, file: Option<&BatchFile>) -> Result<f64
         from: 0,
         to: 1,
     };
+    // After its last answer a function goes on until it asks for the next event.
+    std::thread::sleep(REST);
     let (spent, answered) = timed(|| {
         if let Some(file) = file {
             file.to(function)?;
@@ -146,6 +152,7 @@ impl Thread {
 
     /// Microseconds until it has done its work.
     fn woken(&self) -> rustix::io::Result<f64> {
+        std::thread::sleep(REST);
         let (spent, done) = timed(|| {
             rustix::io::write(&self.wake, &1_u64.to_ne_bytes())?;
             rustix::io::read(&self.done, &mut [0; 8])
