@@ -100,6 +100,7 @@ const SETTLE: Duration = Duration::from_millis(150);
 const QUIET: u64 = 1 << 20;
 const SETTLES_WITHIN: Duration = Duration::from_secs(5);
 
+pub(crate) use density::hold;
 pub(crate) use small_host::{rest, wait};
 
 /// What a name gave.

@@ -46,6 +46,9 @@ const WORKER: &str = "--worker";
 /// The same of the process that has functions at rest.
 const RESTING: &str = "--resting";
 
+/// The same of a process that has many functions at rest.
+const HOLDING: &str = "--holding";
+
 /// What could not be used, found or done; a figure that misses its aim is no
 /// failure.
 const FAILED: u8 = 2;
@@ -57,7 +60,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let role: Vec<String> = match words.first().map(String::as_str) {
-        Some(WORKER | RESTING) if words.len() > 1 => words.drain(..2).collect(),
+        Some(WORKER | RESTING | HOLDING) if words.len() > 1 => words.drain(..2).collect(),
         _ => Vec::new(),
     };
     let arguments = match Arguments::parse(words) {
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
             }
             Bench::new(arguments, folder.into(), data).and_then(|bench| match role.as_str() {
                 RESTING => figures::rest(&bench),
+                HOLDING => figures::hold(&bench),
                 _ => work::run(&bench),
             })
         }

@@ -5,25 +5,25 @@
 //! Memory is the fall of `MemAvailable` over all of them, kernel memory
 //! included, divided by their number; the time to make one is from the spawn of
 //! its process until it rests; the wake latency is that of [`super::wake`],
-//! over functions chosen evenly out of all that rest. Nothing to compare with.
-
-use std::time::Instant;
+//! over functions chosen evenly out of all that rest. Where one process may have
+//! too few descriptors, several have them ([`holder`]). Nothing to compare with.
 
 use fades_task::limits::Isolation;
 
-use super::wake::{resident, woken};
 use super::{Taken, settled};
 use crate::bench::Bench;
 use crate::fault::Fault;
 use crate::figure::{Aim, Figure};
 use crate::limits;
-use crate::memory::Memory;
 use crate::samples::Samples;
-use crate::shells::{Function, Resting};
-use crate::turns::microseconds;
+
+mod holder;
+
+pub(crate) use holder::hold;
+use holder::{Holder, Order};
 
 /// Functions; a quick run has fewer.
-const FUNCTIONS: (usize, usize) = (8000, 200);
+const FUNCTIONS: (u64, u64) = (8000, 200);
 
 /// Bytes of memory for each.
 const AIM: f64 = 700.0 * 1024.0;
@@ -38,14 +38,10 @@ const DESCRIPTORS: (u64, u64) = (4, 256);
 const WOKEN: usize = 500;
 
 pub(super) fn run(bench: &Bench, taken: &mut Taken) -> Result<(), Fault> {
-    let place = match &bench.place {
-        Ok(place) => place,
-        Err(why) => {
-            taken.skip("density", why);
-            return Ok(());
-        }
-    };
-    let file = place.batches("density", 1, 1000)?;
+    if let Err(why) = &bench.place {
+        taken.skip("density", why);
+        return Ok(());
+    }
     for isolation in taken.isolations(bench, "density") {
         let wanted = bench.either(FUNCTIONS.0, FUNCTIONS.1);
         // A process is compared with a microVM, not brought to its limits.
@@ -53,84 +49,60 @@ pub(super) fn run(bench: &Bench, taken: &mut Taken) -> Result<(), Fault> {
             Isolation::Microvm => wanted,
             Isolation::Process => wanted / 8,
         };
-        let function = resident(bench, isolation)?;
-        // The first one makes what all of them share.
-        let warm = function.rest()?;
-        let before = settled()?;
-        let mut made = Samples::default();
-        let resting = make(&function, wanted, &mut made, taken)?;
-        let count = resting.len() as u64;
-        let each = before.available.saturating_sub(settled()?.available) / count.max(1);
-        let mut wakes = Samples::default();
-        for resting in resting.iter().step_by((resting.len() / WOKEN).max(1)) {
-            wakes.push(woken(resting, file.first())?);
-        }
-        end(resting);
-        drop(warm);
-        report(
-            taken,
-            isolation,
-            (count, wanted as u64),
-            each,
-            (&made, &wakes),
-        );
+        of(bench, isolation, wanted, taken)?;
     }
     Ok(())
 }
 
-/// As many as are wanted, and as the host has room for.
-fn make(
-    function: &Function,
-    wanted: usize,
-    made: &mut Samples,
-    taken: &mut Taken,
-) -> Result<Vec<Resting>, Fault> {
-    let wanted = room(wanted, taken);
-    let kept = Memory::now().map_err(Fault::system("read /proc/meminfo"))?;
-    let kept = (kept.total / KEPT.0).max(KEPT.1);
-    let mut resting = Vec::with_capacity(wanted);
-    while resting.len() < wanted {
-        let now = Memory::now().map_err(Fault::system("read /proc/meminfo"))?;
-        if now.available < kept {
-            taken.note(format!(
-                "density: memory got short at {} functions: {} bytes are left to the host",
-                resting.len(),
-                now.available
-            ));
+fn of(bench: &Bench, isolation: Isolation, wanted: u64, taken: &mut Taken) -> Result<(), Fault> {
+    let shares = shares(room(wanted, taken));
+    let mut holders = Vec::with_capacity(shares.len());
+    for number in 0..shares.len() as u64 {
+        let mut holder = Holder::start(bench, number)?;
+        holder.order(Order::Load(isolation))?;
+        holders.push(holder);
+    }
+    let before = settled()?;
+    let kept = (before.total / KEPT.0).max(KEPT.1);
+    let mut made = Samples::default();
+    let mut count = 0;
+    for (holder, &share) in holders.iter_mut().zip(&shares) {
+        let reply = holder.order(Order::Make { count: share, kept })?;
+        count += reply.times.len() as u64;
+        made.extend(reply.times);
+        if let Some(why) = reply.short {
+            taken.note(format!("density: no more than {count}: {why}"));
             break;
         }
-        let begun = Instant::now();
-        match function.rest() {
-            Ok(one) => resting.push(one),
-            Err(Fault::Shell(e)) if e.is_shortage() => {
-                taken.note(format!("density: no more than {}: {e}", resting.len()));
-                break;
-            }
-            Err(fault) => return Err(fault),
-        }
-        made.push(microseconds(begun.elapsed()));
     }
-    Ok(resting)
+    let each = before.available.saturating_sub(settled()?.available) / count.max(1);
+    let mut wakes = Samples::default();
+    for holder in &mut holders {
+        wakes.extend(holder.order(Order::Wake(WOKEN / shares.len()))?.times);
+    }
+    drop(holders);
+    report(taken, isolation, (count, wanted), each, (&made, &wakes));
+    Ok(())
 }
 
-/// How many of `wanted` the limits of the system allow.
-fn room(wanted: usize, taken: &mut Taken) -> usize {
-    let (processes, limit) = limits::processes();
-    let needed = wanted as u64 * DESCRIPTORS.0 + DESCRIPTORS.1;
-    let descriptors = limits::descriptors(needed).saturating_sub(DESCRIPTORS.1) / DESCRIPTORS.0;
-    let (most, limit) =
-        (processes, limit).min((descriptors, "the limit of descriptors (ulimit -n)"));
-    if most < wanted as u64 {
+/// How many functions each process has.
+fn shares(count: u64) -> Vec<usize> {
+    let most = limits::descriptors(count * DESCRIPTORS.0 + DESCRIPTORS.1);
+    let most = (most.saturating_sub(DESCRIPTORS.1) / DESCRIPTORS.0).max(1);
+    let holders = count.div_ceil(most).max(1);
+    let share = |i| count / holders + u64::from(i < count % holders);
+    (0..holders).map(|i| share(i) as usize).collect()
+}
+
+/// How many of `wanted` there may be.
+fn room(wanted: u64, taken: &mut Taken) -> u64 {
+    let (most, limit) = limits::processes();
+    if most < wanted {
         taken.note(format!(
             "density: {limit} allows {most} functions, {wanted} were wanted"
         ));
     }
-    wanted.min(most as usize)
-}
-
-/// Ends all at once: one after the other would wait for each.
-fn end(resting: Vec<Resting>) {
-    resting.iter().for_each(|one| one.shell().child().kill());
+    wanted.min(most)
 }
 
 fn report(
@@ -161,8 +133,15 @@ mod tests {
         let mut taken = Taken::default();
         assert_eq!(room(1, &mut taken), 1);
         assert!(taken.notes.is_empty());
-        let most = room(usize::MAX >> 8, &mut taken);
-        assert!(most < usize::MAX >> 8);
+        let most = room(u64::MAX, &mut taken);
+        assert!(most < u64::MAX);
         assert!(taken.notes[0].contains("allow"), "{:?}", taken.notes);
+    }
+
+    #[test]
+    fn processes_share_the_functions_evenly() {
+        let shares = shares(1_000_003);
+        assert_eq!(shares.iter().sum::<usize>(), 1_000_003);
+        assert!(shares.iter().max().unwrap() - shares.iter().min().unwrap() <= 1);
     }
 }
