@@ -2,24 +2,21 @@
 //! gets the descriptor.
 //!
 //! ```text
-//! reserve (budget) → make (place) → write → lock → hand out
+//! reserve (budget) → make (place) → fallocate → map, fill, unmap → lock → hand out
 //! ```
-//! A file is written and never mapped here: the kernel need not clear pages that
-//! are written whole, and a full file system is an error and not a signal. It is
-//! closed for writing before anybody has its read-only descriptor, and never used
-//! for another batch.
+//! A file is preallocated before it is mapped, so that a full file system is an
+//! error and not a signal; it is unmapped and closed for writing before its
+//! read-only descriptor exists; and it is never used for another batch.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use fades_abi::batch::{
-    BatchError, Column, Draft, Header, SeriesSpec, column, encoded_length, order,
-};
-use zerocopy::{FromBytes, IntoBytes};
+use fades_abi::batch::{BatchError, Draft, SeriesSpec, encoded_length, order};
 
-use crate::chunk::{Capacity, Chunk, ChunkSeries, Segment};
+use crate::chunk::{Capacity, Chunk, ChunkSeries};
 
 mod budget;
+mod mapping;
 mod memfd;
 mod place;
 mod tmpfs;
@@ -164,28 +161,18 @@ impl Batches {
         chunk: Chunk,
         mut lease: Lease,
     ) -> Result<BatchFile, NoRoom> {
-        let mut series = chunk.series;
-        series.retain(|s| s.rows() > 0);
-        series.iter_mut().for_each(sort);
+        let series: Vec<ChunkSeries> = chunk.series.into_iter().filter(|s| s.rows() > 0).collect();
         let specs: Vec<SeriesSpec<'_>> = series.iter().map(spec).collect();
         let marks = series.iter().any(ChunkSeries::has_marks);
-        let used = encoded_length(&specs, marks);
-        let length = (used as u64).next_multiple_of(fades_abi::INPUT_PAGE);
+        let used = encoded_length(&specs, marks) as u64;
+        let length = used.next_multiple_of(fades_abi::INPUT_PAGE);
         lease.shrink(length);
-        // The layout wants the memory of the whole batch and touches its head: the
-        // columns go from where they were gathered straight into the file.
-        let mut memory = vec![0_u64; used.div_ceil(8)];
-        let Label { dto, sequence } = label;
-        Draft::new(
-            memory.as_mut_bytes(),
-            dto,
-            sequence,
-            order::SERIES,
-            &specs,
-            marks,
-        )?;
-        let pieces = pieces(memory.as_bytes(), &series)?;
-        let descriptor = self.place.written(&pieces, length)?;
+        let descriptor = self.place.written(used, length, |memory| {
+            let Label { dto, sequence } = label;
+            let draft = Draft::new(memory, dto, sequence, order::SERIES, &specs, marks)?;
+            fill(draft, &series);
+            Ok(())
+        })?;
         Ok(BatchFile {
             descriptor,
             length,
@@ -206,77 +193,99 @@ fn spec(series: &ChunkSeries) -> SeriesSpec<'_> {
     }
 }
 
-/// The bytes of a batch, in order. `memory` is laid out for it, its columns still
-/// empty.
-fn pieces<'a>(memory: &'a [u8], series: &'a [ChunkSeries]) -> Result<Vec<&'a [u8]>, BatchError> {
-    let columns = columns(memory)?;
-    let first = columns.iter().map(|c| c.offset).min().unwrap_or_default();
-    let mut pieces = vec![&memory[..first as usize]];
-    let mut at = first;
-    let segments = || series.iter().flat_map(|s| &s.segments);
-    for column in columns {
-        zeros(&mut pieces, column.offset - at);
-        match column.id {
-            column::TIME => pieces.extend(segments().map(|s| s.time.as_bytes())),
-            column::VALUE => pieces.extend(segments().map(|s| s.value.as_bytes())),
-            column::MARK => {
-                for segment in segments() {
-                    if segment.mark.is_empty() {
-                        zeros(&mut pieces, segment.rows() as u64);
-                    } else {
-                        pieces.push(&segment.mark);
-                    }
-                }
+/// Rows from which on several threads fill a batch: the kernel clears its pages
+/// meanwhile, which takes about as long.
+const MANY_ROWS: usize = 256 << 10;
+
+fn fill(draft: Draft<'_>, series: &[ChunkSeries]) {
+    let rows = draft.time.len();
+    let threads = match rows {
+        0..MANY_ROWS => 1,
+        _ => std::thread::available_parallelism().map_or(1, usize::from),
+    };
+    let share = rows.div_ceil(threads).max(1);
+    std::thread::scope(|scope| {
+        let (mut rest, mut series) = (draft, series);
+        while !series.is_empty() {
+            let n = first_with(series, share);
+            let (part, after) = series.split_at(n);
+            let (columns, left) = split(rest, part.iter().map(ChunkSeries::rows).sum());
+            (rest, series) = (left, after);
+            // The last part is for this thread.
+            if series.is_empty() {
+                fill_part(columns, part);
+            } else {
+                scope.spawn(move || fill_part(columns, part));
             }
-            id => return Err(BatchError::Column(id)),
         }
-        at = column.offset + column.length;
-    }
-    Ok(pieces)
-}
-
-/// The columns that a batch describes, by offset.
-fn columns(memory: &[u8]) -> Result<Vec<Column>, BatchError> {
-    let (header, rest) = Header::read_from_prefix(memory).map_err(|_| BatchError::Short)?;
-    let columns = header.columns as usize;
-    let (described, _) =
-        <[Column]>::ref_from_prefix_with_elems(rest, columns).map_err(|_| BatchError::Short)?;
-    let mut columns = described.to_vec();
-    columns.sort_by_key(|c| c.offset);
-    Ok(columns)
-}
-
-fn zeros(pieces: &mut Vec<&[u8]>, mut bytes: u64) {
-    static ZEROS: [u8; 4096] = [0; 4096];
-    while bytes > 0 {
-        let n = bytes.min(ZEROS.len() as u64);
-        pieces.push(&ZEROS[..n as usize]);
-        bytes -= n;
-    }
-}
-
-/// Sorts the rows of a series by time; rows of the same time keep their order.
-fn sort(series: &mut ChunkSeries) {
-    let mut last = i64::MIN;
-    let is_sorted = series.segments.iter().all(|s| {
-        let follows = s.time.first().is_none_or(|t| *t >= last) && s.time.is_sorted();
-        last = s.time.last().copied().unwrap_or(last);
-        follows
     });
-    if is_sorted {
+}
+
+/// How many series have at least `rows` rows together; all when there are fewer.
+fn first_with(series: &[ChunkSeries], rows: usize) -> usize {
+    let mut sum = 0;
+    let found = series.iter().position(|s| {
+        sum += s.rows();
+        sum >= rows
+    });
+    found.map_or(series.len(), |i| i + 1)
+}
+
+/// Cuts the columns behind `rows` rows.
+fn split(draft: Draft<'_>, rows: usize) -> (Draft<'_>, Draft<'_>) {
+    let (time, times) = draft.time.split_at_mut(rows);
+    let (value, values) = draft.value.split_at_mut(rows);
+    let (mark, marks) = draft.mark.map(|m| m.split_at_mut(rows)).unzip();
+    let first = Draft { time, value, mark };
+    let rest = Draft {
+        time: times,
+        value: values,
+        mark: marks,
+    };
+    (first, rest)
+}
+
+fn fill_part(mut draft: Draft<'_>, series: &[ChunkSeries]) {
+    let mut row = 0;
+    for s in series {
+        let first = row;
+        for segment in &s.segments {
+            let rows = row..row + segment.rows();
+            draft.time[rows.clone()].copy_from_slice(&segment.time);
+            draft.value[rows.clone()].copy_from_slice(&segment.value);
+            if let Some(mark) = &mut draft.mark
+                && !segment.mark.is_empty()
+            {
+                mark[rows.clone()].copy_from_slice(&segment.mark);
+            }
+            row = rows.end;
+        }
+        let mark = draft.mark.as_deref_mut().map(|m| &mut m[first..row]);
+        sort(
+            &mut draft.time[first..row],
+            &mut draft.value[first..row],
+            mark,
+        );
+    }
+}
+
+/// Sorts rows by time; rows of the same time keep their order.
+fn sort(time: &mut [i64], value: &mut [f64], mark: Option<&mut [u8]>) {
+    if time.is_sorted() {
         return;
     }
-    let rows = series.segments.iter().flat_map(|s| {
-        let marks = s.mark.iter().copied().chain(std::iter::repeat(0));
-        std::iter::zip(&s.time, &s.value).zip(marks)
-    });
-    let mut rows: Vec<(i64, f64, u8)> = rows.map(|((t, v), m)| (*t, *v, m)).collect();
-    rows.sort_by_key(|row| row.0);
-    let mut sorted = Segment::default();
-    for (time, value, mark) in rows {
-        sorted.push(time, value, mark);
+    let mut order: Vec<usize> = (0..time.len()).collect();
+    order.sort_by_key(|&i| time[i]);
+    permute(time, &order);
+    permute(value, &order);
+    if let Some(mark) = mark {
+        permute(mark, &order);
     }
-    series.segments = vec![sorted];
+}
+
+fn permute<T: Copy>(cells: &mut [T], order: &[usize]) {
+    let sorted: Vec<T> = order.iter().map(|&i| cells[i]).collect();
+    cells.copy_from_slice(&sorted);
 }
 
 #[cfg(test)]

@@ -98,22 +98,26 @@ pub fn run(control: Channel) -> Result<(), ProcessError> {
             return Err(ProcessError::Misconfigured(reason));
         }
     };
-    let place = engine.batches().place();
-    reporter.send(&BrokerReport::Ready {
-        batches: place.words().to_owned(),
-        huge: place.is_huge(),
-        advice: place.advice(),
-    })?;
     let mut broker = Broker {
         engine,
         reporter,
         hands: Hands::default(),
         poll: epoll::create(epoll::CreateFlags::CLOEXEC)
             .map_err(|e| WireError::from(io::Error::from(e)))?,
+        spare: Spare::default(),
         closing: Arc::default(),
         runs: HashMap::new(),
         next: CONTROL,
     };
+    // Before anybody can ask for anything, and for descriptors.
+    broker.watch(&control, CONTROL)?;
+    broker.spare.take(&control);
+    let place = broker.engine.batches().place();
+    broker.reporter.send(&BrokerReport::Ready {
+        batches: place.words().to_owned(),
+        huge: place.is_huge(),
+        advice: place.advice(),
+    })?;
     let served = broker.serve(&control);
     broker.end();
     served
@@ -168,11 +172,37 @@ struct Broker {
     reporter: Reporter,
     hands: Hands,
     poll: OwnedFd,
+    spare: Spare,
     /// Tells inspections to stop.
     closing: Arc<AtomicBool>,
     /// By the key under which their channels are polled.
     runs: HashMap<u64, Run>,
     next: u64,
+}
+
+/// Descriptors that are kept for what the orchestrator sends: when all others are
+/// in use, a run can still be refused, and the rest goes on.
+#[derive(Default)]
+struct Spare(Vec<OwnedFd>);
+
+impl Spare {
+    const WHOLE: usize = 2;
+
+    fn give(&mut self) {
+        self.0.clear();
+    }
+
+    fn take(&mut self, any: &Channel) {
+        while self.0.len() < Self::WHOLE
+            && let Ok(spare) = rustix::io::fcntl_dupfd_cloexec(any, 0)
+        {
+            self.0.push(spare);
+        }
+    }
+
+    const fn is_whole(&self) -> bool {
+        self.0.len() == Self::WHOLE
+    }
 }
 
 /// The key of the control channel.
@@ -188,7 +218,6 @@ impl Broker {
     fn serve(&mut self, control: &Channel) -> Result<(), ProcessError> {
         let mut inbox = Inbox::default();
         let mut events = Vec::with_capacity(64);
-        self.watch(control, CONTROL)?;
         let mut tidied = Instant::now();
         let mut untidy = false;
         loop {
@@ -202,7 +231,10 @@ impl Broker {
             for event in events.drain(..) {
                 match event.data.u64() {
                     CONTROL => loop {
-                        match inbox.take(control)? {
+                        self.spare.give();
+                        let arrival = inbox.take(control)?;
+                        self.spare.take(control);
+                        match arrival {
                             Arrival::Frame(frame) => self.handle(frame)?,
                             Arrival::Nothing => break,
                             Arrival::End { .. } => return Ok(()),
@@ -287,13 +319,22 @@ impl Broker {
         };
         self.next += 1;
         let data = Channel::from(data);
-        if let Err(e) = self.watch(&data, self.next) {
-            let failure = dtos.first().map(|d| RetrievalFailure::NoRoom {
-                dto: d.name.clone(),
-                reason: format!(
-                    "the data channel cannot be watched: {e}; raise fs.epoll.max_user_watches"
-                ),
-            });
+        let watched = if self.spare.is_whole() {
+            self.watch(&data, self.next).map_err(|e| {
+                format!("the data channel cannot be watched: {e}; raise fs.epoll.max_user_watches")
+            })
+        } else {
+            Err(
+                "no file descriptors are left: raise the limit (LimitNOFILE, ulimit -n), or run \
+                 fewer tasks at a time"
+                    .to_owned(),
+            )
+        };
+        if let Err(reason) = watched {
+            // Whatever else holds this end, the tender shall see that it is over.
+            data.shut_down();
+            let dto = dtos.first().map(|d| d.name.clone());
+            let failure = dto.map(|dto| RetrievalFailure::NoRoom { dto, reason });
             return Ok(self.reporter.send(&BrokerReport::RetrieveEnded {
                 run,
                 coverage: Vec::new(),

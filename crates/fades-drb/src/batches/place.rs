@@ -1,14 +1,17 @@
 //! Where batch files live: the best place that this host allows.
 
 use std::fs::File;
-use std::io::{self, IoSlice};
+use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use fades_abi::batch::BatchError;
 use rustix::fs::{FallocateFlags, fallocate};
+use zerocopy::IntoBytes;
 
 use super::tmpfs::{Tmpfs, Unlocked};
-use super::{NoRoom, memfd};
+use super::{NoRoom, mapping, memfd};
 
 /// Up to so many bytes, a file has small pages: clearing a huge one takes longer
 /// than a function needs to meet a few small ones. What follows those bytes is a
@@ -81,9 +84,14 @@ impl Place {
         }
     }
 
-    /// A file of `length` bytes that begins with `pieces`; the descriptor is open
-    /// for reading and nobody can write any more.
-    pub(super) fn written(&self, pieces: &[&[u8]], length: u64) -> Result<OwnedFd, NoRoom> {
+    /// A file of `length` bytes of which `fill` has written the first `used`; the
+    /// descriptor is open for reading and nobody can write any more.
+    pub(super) fn written(
+        &self,
+        used: u64,
+        length: u64,
+        fill: impl FnOnce(&mut [u8]) -> Result<(), BatchError>,
+    ) -> Result<OwnedFd, NoRoom> {
         let failed = |what| {
             move |source| NoRoom::Io {
                 what,
@@ -92,19 +100,29 @@ impl Place {
                 source,
             }
         };
-        let used: usize = pieces.iter().map(|p| p.len()).sum();
-        let is_short = used as u64 <= SHORT;
+        let is_short = used <= SHORT;
         let writer = self.make(is_short).map_err(failed("make a batch file"))?;
-        let written = if is_short {
-            write_all(writer.file(), pieces).and_then(|()| writer.file().set_len(length))
+        let filled = if is_short {
+            let mut words = vec![0_u64; used.div_ceil(8) as usize];
+            fill(words.as_mut_bytes())
+                .map_err(NoRoom::from)
+                .and_then(|()| {
+                    let written = writer.file().write_all_at(words.as_bytes(), 0);
+                    written
+                        .and_then(|()| writer.file().set_len(length))
+                        .map_err(failed("write a batch file"))
+                })
         } else {
             fallocate(writer.file(), FallocateFlags::empty(), 0, length)
-                .map_err(io::Error::from)
-                .and_then(|()| write_all(writer.file(), pieces))
+                .map_err(|e| failed("make a batch file")(e.into()))
+                .and_then(|()| {
+                    mapping::fill(writer.file(), length, fill).map_err(failed("map a batch file"))
+                })
+                .and_then(|filled| Ok(filled?))
         };
-        if let Err(e) = written {
+        if let Err(e) = filled {
             writer.discard().map_err(failed("remove a batch file"))?;
-            return Err(failed("write a batch file")(e));
+            return Err(e);
         }
         writer.lock().map_err(failed("lock a batch file"))
     }
@@ -114,54 +132,6 @@ impl Place {
             Self::HugeTmpfs(t) => Writer::Tmpfs(t, t.make(is_short)?),
             Self::Memfd { .. } => Writer::Memfd(memfd::make()?),
         })
-    }
-}
-
-/// Writes `pieces` from the start of the file on. Calls end at the ends of huge
-/// pages, as long as they are long: a page that is written whole is not cleared.
-fn write_all(file: &File, pieces: &[&[u8]]) -> io::Result<()> {
-    /// Most pieces that one system call takes.
-    const MOST: usize = 1024;
-    let (mut next, mut offset) = (0, 0_u64);
-    // Bytes of the next piece that are written already.
-    let mut skip = 0;
-    while next < pieces.len() {
-        let mut some = pieces[next..pieces.len().min(next + MOST)].to_vec();
-        some[0] = &some[0][skip..];
-        if next + some.len() < pieces.len() {
-            let end = offset + some.iter().map(|p| p.len() as u64).sum::<u64>();
-            cut(&mut some, end % fades_abi::INPUT_PAGE);
-        }
-        let slices: Vec<IoSlice<'_>> = some.iter().map(|p| IoSlice::new(p)).collect();
-        let written = match rustix::io::pwritev(file, &slices, offset) {
-            Err(rustix::io::Errno::INTR) => continue,
-            Ok(0) if slices.iter().any(|s| !s.is_empty()) => {
-                return Err(io::ErrorKind::WriteZero.into());
-            }
-            written => written?,
-        };
-        offset += written as u64;
-        skip += written;
-        while next < pieces.len() && skip >= pieces[next].len() {
-            skip -= pieces[next].len();
-            next += 1;
-        }
-    }
-    Ok(())
-}
-
-/// Takes `bytes` off the end, unless nothing would be left.
-fn cut(pieces: &mut Vec<&[u8]>, mut bytes: u64) {
-    let all: usize = pieces.iter().map(|p| p.len()).sum();
-    if bytes >= all as u64 {
-        return;
-    }
-    while let Some(last) = pieces.pop() {
-        if let Some(kept) = (last.len() as u64).checked_sub(bytes) {
-            pieces.push(&last[..kept as usize]);
-            return;
-        }
-        bytes -= last.len() as u64;
     }
 }
 

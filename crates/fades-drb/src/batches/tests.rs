@@ -122,40 +122,44 @@ fn a_batch_is_at_most_a_quarter_of_the_budget() {
 }
 
 #[test]
-fn pieces_of_any_length_and_number_are_written_one_after_the_other() {
-    for place in places(32 * PAGE) {
-        for (count, length) in [(3000, 1500), (5, 1 << 20), (2500, 7), (1, 70_000), (40, 0)] {
-            let all: Vec<Vec<u8>> = (0..count).map(|i| vec![i as u8; length + i % 3]).collect();
-            let pieces: Vec<&[u8]> = all.iter().map(Vec::as_slice).collect();
-            let whole = pieces.concat();
-            let size = (whole.len() as u64).next_multiple_of(PAGE);
-            let file = std::fs::File::from(place.written(&pieces, size).unwrap());
-            assert_eq!(file.metadata().unwrap().len(), size);
-            let mut found = vec![1; size as usize];
-            std::os::unix::fs::FileExt::read_exact_at(&file, &mut found, 0).unwrap();
-            assert!(found[..whole.len()] == whole, "{count} of {length}");
-            assert!(found[whole.len()..].iter().all(|b| *b == 0));
+fn series_are_where_they_belong_however_many_threads_fill() {
+    let batches = Batches::at(places(64 * PAGE).swap_remove(0), 64 * PAGE, 16 * PAGE).unwrap();
+    // Times go back within a series; some series have marks.
+    let series = |id: u32| {
+        let mut segments = vec![Segment::default(), Segment::default()];
+        for i in 0..u64::from(id) * 400 {
+            let time = (i * 7919 % 5003) as i64;
+            let mark = u8::from(id.is_multiple_of(3) && i.is_multiple_of(5));
+            segments[(i % 2) as usize].push(time, f64::from(id), mark);
         }
-    }
-}
-
-#[test]
-fn rows_are_sorted_across_segments_and_keep_their_marks() {
-    let mut series = chunk(0).series.remove(0);
-    let mut first = Segment::default();
-    let mut second = Segment::default();
-    for (time, value) in [(5, 0.0), (7, 1.0)] {
-        first.push(time, value, 0);
-    }
-    for (time, value, mark) in [(6, 2.0, 1), (7, 3.0, 0), (5, 4.0, 1)] {
-        second.push(time, value, mark);
-    }
-    series.segments = vec![first, second];
-    super::sort(&mut series);
-    let [sorted] = series.segments.as_slice() else {
-        panic!("{series:?}")
+        ChunkSeries {
+            id,
+            segments,
+            ..chunk(0).series.remove(0)
+        }
     };
-    assert_eq!(sorted.time, [5, 5, 6, 7, 7]);
-    assert_eq!(sorted.value, [0.0, 4.0, 2.0, 1.0, 3.0]);
-    assert_eq!(sorted.mark, [0, 1, 1, 0, 0]);
+    let all: Vec<ChunkSeries> = (1..50).map(series).collect();
+    let rows: usize = all.iter().map(ChunkSeries::rows).sum();
+    assert!(rows > super::MANY_ROWS);
+    let lease = batches
+        .budget()
+        .reserve(16 * PAGE, || Urgency::Now, |_, _| false);
+    let label = Label {
+        dto: 0,
+        sequence: 0,
+    };
+    let made = batches.write(label, Chunk { series: all }, lease.unwrap());
+    let file = std::fs::File::from(made.unwrap().descriptor);
+    #[expect(unsafe_code, reason = "mapping a batch")]
+    // SAFETY: nobody can write the file.
+    let mapping = unsafe { Mmap::map(&file) }.unwrap();
+    let batch = Batch::open(&mapping).unwrap();
+    assert_eq!(batch.rows(), rows);
+    for (id, series) in (1..).zip(batch.series()) {
+        assert_eq!((series.id, series.time.len()), (id, id as usize * 400));
+        assert!(series.time.is_sorted());
+        assert!(series.value.iter().all(|v| *v == f64::from(id)));
+        let marked = series.mark.unwrap().iter().filter(|m| **m != 0).count();
+        assert_eq!(marked, if id % 3 == 0 { id as usize * 80 } else { 0 });
+    }
 }

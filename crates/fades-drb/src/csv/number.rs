@@ -96,6 +96,9 @@ pub(crate) fn encoded(c: char, encoding: Encoding) -> Result<Vec<u8>, FieldError
 }
 
 fn plain(field: &[u8]) -> Number {
+    if let Some(value) = short(field) {
+        return Number::Finite(value);
+    }
     match fast_float2::parse::<f64, _>(field) {
         Ok(v) if v.is_finite() => Number::Finite(v),
         Ok(_) => Number::NotFinite,
@@ -103,10 +106,58 @@ fn plain(field: &[u8]) -> Number {
     }
 }
 
+/// Reads what most numbers are: up to fifteen digits, perhaps a sign and a point.
+/// The digits and the power of ten are exact then, and so their quotient is the
+/// nearest number there is.
+fn short(field: &[u8]) -> Option<f64> {
+    const MOST: usize = 15;
+    const TENS: [f64; MOST + 1] = [
+        1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+    ];
+    let (is_negative, digits) = match field {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    if digits.len() > MOST {
+        return None;
+    }
+    let (mut mantissa, mut count, mut point) = (0_u64, 0, None);
+    for &byte in digits {
+        match byte {
+            b'0'..=b'9' => {
+                mantissa = mantissa * 10 + u64::from(byte - b'0');
+                count += 1;
+            }
+            b'.' if point.is_none() => point = Some(count),
+            _ => return None,
+        }
+    }
+    if count == 0 {
+        return None;
+    }
+    let value = mantissa as f64 / TENS[point.map_or(0, |p| count - p)];
+    Some(if is_negative { -value } else { value })
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Number, Numbers};
     use crate::config::Encoding;
+    use proptest::prelude::proptest;
+
+    proptest! {
+        #[test]
+        fn short_numbers_are_read_as_the_standard_library_does(text in "-?[0-9]{0,12}\\.?[0-9]{0,9}") {
+            let read = Numbers::compile('.', None, Encoding::Utf8).unwrap().read(text.as_bytes());
+            match text.parse::<f64>() {
+                Ok(value) => {
+                    let Number::Finite(read) = read else { panic!("{text}") };
+                    assert_eq!(read.to_bits(), value.to_bits(), "{text}");
+                }
+                Err(_) => assert_eq!(read, Number::Unreadable, "{text}"),
+            }
+        }
+    }
 
     #[test]
     fn numbers_with_a_point() {
