@@ -15,7 +15,6 @@
 //! yet, that run makes it and the rest for itself: it pays, and not those who
 //! would have to wait for it.
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -26,71 +25,21 @@ use fades_task::result::RetrievalFailure;
 use super::production::{Done, Production};
 use super::{Engine, Halt, Plans, Resolved};
 use crate::batches::{BatchFile, Budget, Urgency};
-use crate::chunk::Capacity;
+
+mod table;
+
+pub(super) use table::Question;
+
+use table::{Look, Retrieval, Table, Work};
 
 /// How long files are kept after the last run took from them.
 const KEPT: Duration = Duration::from_secs(3);
-
-/// Everything that decides what is in the batches of a DTO.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Question {
-    /// Index of the DTO in its task, which stands in the header of a batch.
-    pub(super) index: u32,
-    pub(super) capacity: Capacity,
-    pub(super) kind: Vec<String>,
-    pub(super) location: Vec<String>,
-    pub(super) device: Vec<String>,
-    pub(super) from: i64,
-    pub(super) to: i64,
-    /// The sources that are asked, with the number of their files' state.
-    pub(super) states: Vec<(Name, u64)>,
-}
 
 /// The retrievals that go on, and those whose files are kept.
 pub(crate) struct Shares {
     table: Mutex<Table>,
     changed: Condvar,
     budget: Arc<Budget>,
-}
-
-#[derive(Default)]
-struct Table {
-    /// For numbers of retrievals and of takers.
-    next: u64,
-    retrievals: HashMap<u64, Retrieval>,
-    questions: HashMap<Question, u64>,
-}
-
-struct Retrieval {
-    /// Set while others can join: all files are still here.
-    question: Option<Question>,
-    files: VecDeque<Arc<BatchFile>>,
-    /// Number of files before the first one that is still here.
-    dropped: u32,
-    work: Work,
-    plans: Option<Arc<Plans>>,
-    takers: Vec<Known>,
-    /// Ends the making of a batch that nobody wants any more.
-    stop: Arc<AtomicBool>,
-    /// Takers that have nothing and wait for another to make a batch.
-    hungry: Arc<AtomicU32>,
-    used: Instant,
-}
-
-enum Work {
-    /// Nobody is making a batch just now.
-    Idle(Box<Production>),
-    /// This taker is.
-    With(u64),
-    Done(Arc<Done>),
-}
-
-/// What is known of a taker.
-struct Known {
-    id: u64,
-    /// Files that it has taken.
-    taken: u32,
-    stop: Arc<AtomicBool>,
 }
 
 /// A DTO's part in a retrieval.
@@ -107,16 +56,6 @@ pub(crate) enum Next {
     /// A batch is there to be taken.
     Batch,
     Done(Arc<Done>),
-}
-
-/// What a look at a retrieval says.
-enum Look {
-    Batch,
-    Done(Arc<Done>),
-    Make(Box<Production>, Arc<AtomicBool>, Arc<AtomicU32>),
-    /// The next file was dropped; so many were taken.
-    Dropped(Arc<Plans>, u32),
-    Wait(Arc<AtomicU32>),
 }
 
 impl Shares {
@@ -196,179 +135,6 @@ impl Shares {
             self.changed.notify_all();
         }
         !freed.is_empty()
-    }
-}
-
-impl Table {
-    fn number(&mut self) -> u64 {
-        self.next += 1;
-        self.next
-    }
-
-    fn numbers(&self, which: impl Fn(&Retrieval) -> bool) -> Vec<u64> {
-        let found = self.retrievals.iter().filter(|(_, r)| which(r));
-        found.map(|(n, _)| *n).collect()
-    }
-
-    /// Of the retrievals that have files in nobody's hands, the one that was not
-    /// used for longest.
-    fn longest_unused(&self, needed_too: bool) -> Option<u64> {
-        let is_kept = |f: &Arc<BatchFile>| Arc::strong_count(f) == 1;
-        let has = |r: &Retrieval| {
-            let mut files = r.files.iter().take(r.droppable(needed_too));
-            files.any(is_kept)
-        };
-        let found = self.retrievals.iter().filter(|(_, r)| has(r));
-        found.min_by_key(|(_, r)| r.used).map(|(n, _)| *n)
-    }
-
-    /// Nobody can join any more.
-    fn close(&mut self, n: u64) {
-        let question = self.retrievals.get_mut(&n).and_then(|r| r.question.take());
-        if let Some(question) = question {
-            self.questions.remove(&question);
-        }
-    }
-
-    fn forget(&mut self, n: u64) -> Option<Retrieval> {
-        self.close(n);
-        self.retrievals.remove(&n)
-    }
-
-    /// Drops files from the first on, until `missing` bytes are given back; those
-    /// that a taker still needs only if `needed_too`. Gives those that were in
-    /// nobody's hands: the others end with whoever has them.
-    fn thin(&mut self, n: u64, needed_too: bool, missing: u64) -> Vec<Arc<BatchFile>> {
-        let mut freed = Vec::new();
-        let Some(r) = self.retrievals.get_mut(&n) else {
-            return freed;
-        };
-        let many = r.droppable(needed_too);
-        let mut bytes = 0;
-        for _ in 0..many {
-            let Some(file) = r.files.pop_front() else {
-                break;
-            };
-            r.dropped += 1;
-            if Arc::strong_count(&file) == 1 {
-                bytes += file.length;
-                freed.push(file);
-            }
-            // Of what nobody needs, all: without its first file it serves nobody.
-            if needed_too && bytes >= missing {
-                break;
-            }
-        }
-        self.close(n);
-        if self.retrievals.get(&n).is_some_and(Retrieval::is_over) {
-            self.forget(n);
-        }
-        freed
-    }
-
-    /// All who took part were stopped: there may be half a batch.
-    fn is_stopped(&self, n: u64) -> bool {
-        let retrieval = self.retrievals.get(&n);
-        retrieval.is_none_or(|r| r.stop.load(Ordering::Relaxed))
-    }
-
-    /// Adds a taker to the retrieval of `question`, or to a new one.
-    fn enter(
-        &mut self,
-        question: Option<Question>,
-        stop: &Arc<AtomicBool>,
-        begin: impl FnOnce() -> Production,
-    ) -> (u64, u64) {
-        let id = self.number();
-        let known = question.as_ref().and_then(|q| self.questions.get(q));
-        let n = match known.copied().filter(|n| !self.is_stopped(*n)) {
-            Some(n) => n,
-            None => {
-                let n = self.number();
-                if let Some(question) = &question {
-                    self.questions.insert(question.clone(), n);
-                }
-                self.retrievals.insert(n, Retrieval::new(question, begin()));
-                n
-            }
-        };
-        if let Some(r) = self.retrievals.get_mut(&n) {
-            r.used = Instant::now();
-            r.takers.push(Known {
-                id,
-                taken: 0,
-                stop: Arc::clone(stop),
-            });
-        }
-        (id, n)
-    }
-}
-
-impl Retrieval {
-    fn new(question: Option<Question>, production: Production) -> Self {
-        Self {
-            question,
-            files: VecDeque::new(),
-            dropped: 0,
-            plans: production.plans().cloned(),
-            work: Work::Idle(Box::new(production)),
-            takers: Vec::new(),
-            stop: Arc::default(),
-            hungry: Arc::default(),
-            used: Instant::now(),
-        }
-    }
-
-    /// How many files from the first on can be dropped.
-    fn droppable(&self, needed_too: bool) -> usize {
-        let least = self.takers.iter().map(|t| t.taken).min();
-        let passed = match least {
-            Some(taken) if !needed_too => taken.saturating_sub(self.dropped) as usize,
-            _ => self.files.len(),
-        };
-        passed.min(self.files.len())
-    }
-
-    /// Nobody takes part, and nobody can.
-    fn is_over(&self) -> bool {
-        self.takers.is_empty() && self.question.is_none()
-    }
-
-    /// What taker `id` can do next.
-    fn look(&mut self, id: u64) -> Option<Look> {
-        let taker = self.takers.iter_mut().find(|t| t.id == id)?;
-        let Some(at) = taker.taken.checked_sub(self.dropped) else {
-            return Some(Look::Dropped(Arc::clone(self.plans.as_ref()?), taker.taken));
-        };
-        if self.files.len() > at as usize {
-            return Some(Look::Batch);
-        }
-        Some(match &self.work {
-            Work::Done(done) => Look::Done(Arc::clone(done)),
-            Work::With(_) => Look::Wait(Arc::clone(&self.hungry)),
-            Work::Idle(_) => match std::mem::replace(&mut self.work, Work::With(id)) {
-                Work::Idle(production) => {
-                    Look::Make(production, Arc::clone(&self.stop), Arc::clone(&self.hungry))
-                }
-                other => {
-                    self.work = other;
-                    return None;
-                }
-            },
-        })
-    }
-
-    /// The next file of taker `id`, unless it was dropped.
-    fn take(&mut self, id: u64) -> Option<Arc<BatchFile>> {
-        let taker = self.takers.iter_mut().find(|t| t.id == id)?;
-        let at = taker.taken.checked_sub(self.dropped)?;
-        let file = self.files.get(at as usize)?;
-        taker.taken += 1;
-        Some(Arc::clone(file))
-    }
-
-    fn kept(&self) -> u64 {
-        self.files.iter().map(|f| f.length).sum()
     }
 }
 
@@ -547,22 +313,6 @@ impl<'a> Taker<'a> {
         self.engine.shares.changed.notify_all();
         drop((gone, passed));
         self.engine.shares.budget.wake();
-    }
-}
-
-impl Table {
-    /// Of a retrieval that nobody can join: the files that all have taken.
-    fn pass(&mut self, n: u64) -> Vec<Arc<BatchFile>> {
-        let mut passed = Vec::new();
-        if let Some(r) = self.retrievals.get_mut(&n)
-            && r.question.is_none()
-        {
-            while !r.files.is_empty() && r.takers.iter().all(|t| t.taken > r.dropped) {
-                passed.extend(r.files.pop_front());
-                r.dropped += 1;
-            }
-        }
-        passed
     }
 }
 
