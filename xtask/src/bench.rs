@@ -11,7 +11,7 @@ use std::time::Instant;
 use serde_json::json;
 
 use crate::functions;
-use crate::tree::{Fault, Tree, must, output, succeeds};
+use crate::tree::{Fault, Tree, must, succeeds};
 
 /// Functions that are measured against themselves without isolation.
 const NATIVE: [&str; 2] = ["summary", "pass"];
@@ -65,7 +65,10 @@ fn commit(tree: &Tree) -> String {
         "--abbrev=40",
         "--exclude=*",
     ]);
-    output(&mut git).unwrap_or_default().trim().to_owned()
+    let said = git
+        .output()
+        .map(|o| String::from_utf8_lossy(&o.stdout).into_owned());
+    said.unwrap_or_default().trim().to_owned()
 }
 
 /// Wall time of the first release build, into an empty folder.
