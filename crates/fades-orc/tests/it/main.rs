@@ -4,7 +4,6 @@
 mod client;
 mod deaths;
 mod life;
-mod load;
 mod places;
 mod pool;
 mod questions;

@@ -5,8 +5,8 @@
 )]
 
 use core::alloc::{GlobalAlloc, Layout};
-use core::ptr;
-use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Relaxed};
 
 use fades_abi::boot::Region;
 use talc::TalcCell;
@@ -18,6 +18,8 @@ use super::{callers, gate};
 /// its size, so that a failure never has to find its way through the callers.
 struct Heap {
     talc: TalcCell<Manual>,
+    /// Where the part ends that the allocator has, until it has all of it.
+    end: AtomicPtr<u8>,
     size: AtomicUsize,
     used: AtomicUsize,
     peak: AtomicUsize,
@@ -30,25 +32,50 @@ unsafe impl Sync for Heap {}
 #[global_allocator]
 static HEAP: Heap = Heap {
     talc: TalcCell::new(Manual),
+    end: AtomicPtr::new(ptr::null_mut()),
     size: AtomicUsize::new(0),
     used: AtomicUsize::new(0),
     peak: AtomicUsize::new(0),
 };
+
+/// What the allocator has at first. It writes at the end of what it has, and a
+/// page that is touched costs time: a function that needs little touches one.
+const FIRST: usize = 4096;
 
 /// Gives the allocator its memory.
 ///
 /// # Safety
 /// `region` must be zeroed memory that nothing else uses.
 pub(super) unsafe fn install(region: Region) {
-    let base = ptr::with_exposed_provenance_mut(region.address as usize);
+    let length = region.length as usize;
+    let base: *mut u8 = ptr::with_exposed_provenance_mut(region.address as usize);
     // A heap too small for the allocator's own tables stays empty, and the
     // first allocation says that memory is short.
     // SAFETY: the caller vouches for the region.
-    let _ = unsafe { HEAP.talc.claim(base, region.length as usize) };
-    HEAP.size.store(region.length as usize, Relaxed);
+    if let Some(end) = unsafe { HEAP.talc.claim(base, length.min(FIRST)) } {
+        HEAP.end.store(end.as_ptr(), Relaxed);
+    }
+    HEAP.size.store(length, Relaxed);
 }
 
 impl Heap {
+    /// Gives the allocator all of the heap; whether that was more than it had.
+    #[cold]
+    #[inline(never)]
+    fn extend(&self) -> bool {
+        // Gone once it has been used.
+        let Some(end) = NonNull::new(self.end.swap(ptr::null_mut(), Relaxed)) else {
+            return false;
+        };
+        let limit = end
+            .as_ptr()
+            .wrapping_add(self.size.load(Relaxed).saturating_sub(FIRST));
+        // SAFETY: the region's owner gave all of it, and the allocator has it up
+        // to `end`.
+        unsafe { self.talc.extend(end, limit) };
+        true
+    }
+
     fn grew(&self, bytes: usize) {
         let used = self.used.load(Relaxed) + bytes;
         self.used.store(used, Relaxed);
@@ -81,6 +108,10 @@ unsafe impl GlobalAlloc for Heap {
         // SAFETY: the layout is the caller's.
         let memory = unsafe { self.talc.alloc(layout) };
         if memory.is_null() {
+            if self.extend() {
+                // SAFETY: as above.
+                return unsafe { self.alloc(layout) };
+            }
             callers::out_of_memory(layout.size(), layout.align());
         }
         self.grew(layout.size());
@@ -99,6 +130,10 @@ unsafe impl GlobalAlloc for Heap {
         // SAFETY: memory, layout and size are the caller's.
         let moved = unsafe { self.talc.realloc(memory, layout, size) };
         if moved.is_null() {
+            if self.extend() {
+                // SAFETY: as above; what could not be moved is where it was.
+                return unsafe { self.realloc(memory, layout, size) };
+            }
             callers::out_of_memory(size, layout.align());
         }
         self.shrank(layout.size());

@@ -154,7 +154,7 @@ name = "NAME"                  # tasks address the node by this name
 # zone = "Europe/London"       # of times that a source gives without a zone
 # memory = "512MiB"            # of all functions that run at one time
 # batches = "1GiB"             # room for input that waits
-# parallel = 2                 # tasks at one time; the number of cores otherwise
+# parallel = 2                 # tasks at one time; twice the number of cores otherwise
 # listen = "127.0.0.1:7420"    # the API, besides the socket; loopback only
 
 # [node.limits]                # the most that a task may ask for

@@ -59,7 +59,7 @@ pub(crate) struct NodePart {
     /// would not have room for two of each run.
     #[serde(default = "chunk")]
     pub(crate) chunk: Size,
-    /// Tasks that run at one time.
+    /// Tasks that run at one time; twice the number of cores when not given.
     #[serde(default = "parallel")]
     pub(crate) parallel: u32,
     /// The Unix socket of the API, in the node's folder unless absolute.
@@ -116,8 +116,10 @@ const fn chunk() -> Size {
     Size(64 << 20)
 }
 
+/// Twice the number of cores: part of its time, a run waits for its data or for
+/// other processes of the node.
 fn parallel() -> u32 {
-    std::thread::available_parallelism().map_or(1, |n| n.get() as u32)
+    std::thread::available_parallelism().map_or(1, |n| 2 * n.get() as u32)
 }
 
 fn socket() -> PathBuf {
