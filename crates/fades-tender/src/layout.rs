@@ -65,6 +65,12 @@ pub(crate) const CONTEXT_MAX: u64 = 4 << 20;
 /// The heap ends with a large page. Its first part, of up to this length, is
 /// mapped in small ones: a function that needs little shall take little. Bytes.
 pub(crate) const HEAP_SMALL: u64 = 2 * LARGE_PAGE;
+/// The least that is mapped in small pages, bytes.
+const SMALL_MIN: u64 = 128 << 10;
+/// From this length on, a heap is cut so that no more than [`SMALL_MIN`] is
+/// mapped in small pages: it loses less than a thirtieth, and a function that
+/// needs much meets hundreds of page faults less. Bytes.
+const HEAP_LONG: u64 = 64 << 20;
 /// Bytes of data that a function is expected to write.
 const DATA_SOON: u64 = 4 * PAGE;
 /// A heap below this is of no use to any function, bytes.
@@ -336,6 +342,10 @@ fn heap_length(image: &Image, limits: &Limits) -> Result<u64, LayoutError> {
     }
     let fixed = data + stack;
     match (limit.0 - limit.0 % PAGE).checked_sub(fixed) {
+        Some(heap) if heap >= HEAP_LONG => {
+            let whole = heap - SMALL_MIN;
+            Ok(whole - whole % LARGE_PAGE + SMALL_MIN)
+        }
         Some(heap) if heap >= HEAP_MIN => Ok(heap),
         _ => Err(LayoutError::Memory {
             limit,
@@ -343,6 +353,16 @@ fn heap_length(image: &Image, limits: &Limits) -> Result<u64, LayoutError> {
             stack,
             needed: Size(fixed + HEAP_MIN),
         }),
+    }
+}
+
+/// How much of a heap is mapped in small pages.
+const fn small_part(heap: u64) -> u64 {
+    let odd = heap % LARGE_PAGE;
+    if heap < LARGE_PAGE || odd >= SMALL_MIN {
+        odd
+    } else {
+        odd + LARGE_PAGE
     }
 }
 
@@ -405,7 +425,7 @@ impl Plan {
         self.put(Zone::Work, Part::Mailbox, MAILBOX, PAGE, Write);
         self.put(Zone::Work, Part::Stack, stack, image.about.stack, Write);
         self.put(Zone::Work, Part::Output, OUTPUT, output, Write);
-        let lead = HEAP_SMALL - heap.min(heap % LARGE_PAGE + LARGE_PAGE);
+        let lead = HEAP_SMALL - small_part(heap);
         self.spans.push(Span {
             part: Part::Heap,
             start: GuestAddr(HEAP.0 + lead),

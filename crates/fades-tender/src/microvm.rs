@@ -191,7 +191,6 @@ impl Microvm {
     /// next function is loaded.
     pub(crate) fn reset(&mut self) -> Result<(), MicrovmError> {
         self.detach()?;
-        self.finish_exit();
         self.memory.forget()?;
         cpu::set_vectors(&self.vcpu, &self.xsave).map_err(refused("set vector registers"))
     }
@@ -211,7 +210,8 @@ impl Microvm {
     }
 
     /// Puts the processor at the start of a function, with all its special
-    /// registers as they were in the beginning.
+    /// registers as they were in the beginning. A store at which the processor
+    /// stopped before is over by then: KVM has only its bookkeeping left to do.
     fn enter_at(&mut self, entry: GuestAddr) -> Result<(), MicrovmError> {
         let stack = self.layout.span(Part::Stack).end();
         let boot = self.layout.span(Part::Boot).start;
@@ -379,17 +379,7 @@ impl Microvm {
             Turn::Fault(_) => false,
             other => return Err(MicrovmError::GateTest(format!("{other:?}"))),
         };
-        self.finish_exit();
         Ok(works)
-    }
-
-    /// Lets KVM finish the store at which the processor stopped, without running
-    /// on: it would otherwise change registers that are set afterwards.
-    fn finish_exit(&mut self) {
-        self.vcpu.set_kvm_immediate_exit(1);
-        // It always comes back at once, with EINTR.
-        let _ = self.vcpu.run();
-        self.vcpu.set_kvm_immediate_exit(0);
     }
 }
 

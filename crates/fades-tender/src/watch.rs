@@ -123,16 +123,18 @@ impl Watch {
     pub(crate) fn begin(&mut self, limits: &Limits) {
         // There is no signal for what happens while somebody waits to receive.
         look(libc::SIGIO);
-        self.cpu_start = cpu_time(self.cpu);
-        self.cpu_last = Duration::ZERO;
         self.start(limits);
+        self.cpu_start = self.cpu_before;
+        self.cpu_last = Duration::ZERO;
     }
 
     /// Starts both clocks anew, for a function that has begun.
     pub(crate) fn start(&mut self, limits: &Limits) {
+        let (time, cpu) = (limits.time.as_std(), limits.cpu.as_std());
         self.cpu_before = cpu_time(self.cpu);
-        self.until = Some((Instant::now() + limits.time.as_std(), limits.cpu.as_std()));
-        self.arm();
+        self.until = Some((Instant::now() + time, cpu));
+        // No time at all would be never.
+        set(self.timer, time.min(cpu).max(Duration::from_nanos(1)));
     }
 
     /// Stops both clocks.
@@ -156,7 +158,7 @@ impl Watch {
         }
         // The function used less processor time than time has passed.
         clear_flag();
-        self.arm();
+        set(self.timer, left);
         None
     }
 
@@ -185,12 +187,6 @@ impl Watch {
         } else {
             (Clock::Time, time)
         })
-    }
-
-    fn arm(&self) {
-        if let Some((_, left)) = self.left() {
-            set(self.timer, left.max(Duration::from_nanos(1)));
-        }
     }
 }
 

@@ -60,6 +60,35 @@ fn the_memory_limit_binds_data_stack_and_heap_together() {
 }
 
 #[test]
+fn a_heap_is_small_pages_first_and_then_large_ones() {
+    for memory in [
+        1 << 20,
+        2 << 20,
+        5 << 20,
+        16 << 20,
+        (16 << 20) + 0x7_3000,
+        64 << 20,
+    ] {
+        let limits = Limits {
+            memory: Size(memory),
+            ..Limits::default()
+        };
+        let heap = plan(&limits).unwrap().span(Part::Heap);
+        let small = (HEAP.0 + HEAP_SMALL).saturating_sub(heap.start.0);
+        assert!(small >= SMALL_MIN.min(heap.length), "{memory}: {small}");
+        assert!(small < LARGE_PAGE + SMALL_MIN, "{memory}: {small}");
+        assert!((heap.length - small).is_multiple_of(LARGE_PAGE), "{memory}");
+    }
+    let long = Limits {
+        memory: Size(256 << 20),
+        ..Limits::default()
+    };
+    let heap = plan(&long).unwrap().span(Part::Heap);
+    assert_eq!(heap.start.0, HEAP.0 + HEAP_SMALL - SMALL_MIN);
+    assert!(heap.length < long.memory.0 && heap.length > long.memory.0 - 2 * LARGE_PAGE);
+}
+
+#[test]
 fn limits_that_cannot_work_are_refused_with_what_is_needed() {
     let with = |memory| Limits {
         memory: Size(memory),

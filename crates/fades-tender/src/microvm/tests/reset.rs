@@ -274,7 +274,6 @@ fn seen(
         if reset {
             vm.reset().unwrap();
         } else {
-            vm.finish_exit();
             vm.memory.forget().unwrap();
         }
         if reset {
