@@ -15,7 +15,7 @@
 //!              │ work      mailbox, monitor's stack, stack, output     empty
 //! n × 2 MiB .. │ heap                                                  empty
 //! ```
-//! There are two sizes of zones, [`COMMON`] and [`BULK`]. This module only
+//! There are two sizes of zones ([`zones`]). This module only
 //! computes; it maps nothing.
 
 use std::ops::Range;
@@ -32,6 +32,10 @@ use crate::image::{Access, Image};
 
 mod place;
 pub(crate) mod tables;
+mod zones;
+
+pub(crate) use zones::Zones;
+use zones::{BULK, COMMON};
 
 /// The gate: the only code of the host that the function can call.
 pub(crate) const GATE: GuestAddr = GuestAddr(0x5000_0000);
@@ -75,64 +79,6 @@ const HEAP_LONG: u64 = 64 << 20;
 const DATA_SOON: u64 = 4 * PAGE;
 /// A heap below this is of no use to any function, bytes.
 const HEAP_MIN: u64 = 64 << 10;
-
-/// Lengths of the zones before the heap, bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Zones {
-    run: u64,
-    constant: u64,
-    initial: u64,
-    work: u64,
-}
-
-/// Zones for images of up to some 400 KiB, answers of as much, and contexts of
-/// 64 KiB: 4 MiB before the heap.
-pub(crate) const COMMON: Zones = Zones {
-    run: 512 << 10,
-    constant: 512 << 10,
-    initial: 1 << 20,
-    work: 2 << 20,
-};
-
-/// Zones for all that the contract allows.
-pub(crate) const BULK: Zones = Zones {
-    run: 48 << 20,
-    constant: 32 << 20,
-    initial: 1040 << 20,
-    work: 304 << 20,
-};
-
-impl Zones {
-    /// The zones of shells with room for `bulk`, or without.
-    pub(crate) const fn of(bulk: bool) -> Self {
-        if bulk { BULK } else { COMMON }
-    }
-
-    /// From here on the function (or the monitor) may write.
-    pub(crate) const fn writable(self) -> u64 {
-        self.run + self.constant
-    }
-
-    /// Where a microVM's page tables start, which the function does not see.
-    pub(crate) const fn tables(self) -> Offset {
-        Offset(self.writable())
-    }
-
-    /// What comes from the template.
-    pub(crate) const fn template(self) -> Range<u64> {
-        self.run..self.run + self.constant + self.initial
-    }
-
-    /// Where the heap starts.
-    pub(crate) const fn heap(self) -> u64 {
-        self.run + self.constant + self.initial + self.work
-    }
-
-    /// Where the memory of a shell ends that has room for so much heap.
-    pub(crate) const fn end(self, class: Class) -> u64 {
-        self.heap() + class.heap.0
-    }
-}
 
 /// What a region is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -223,7 +169,7 @@ pub(crate) enum LayoutError {
 pub(crate) struct Layout {
     /// All regions, by ascending address.
     pub(crate) spans: Vec<Span>,
-    /// It needs [`BULK`].
+    /// It needs the larger zones.
     pub(crate) bulk: bool,
 }
 
