@@ -2,6 +2,7 @@
 //! leaves nothing behind.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -30,15 +31,20 @@ fn place(folder: &Path, name: &str, text: &str) {
 }
 
 fn start(folder: &Path, words: &[&str]) -> Child {
-    Command::new(folder.join("fades-bench"))
+    let mut bench = Command::new(folder.join("fades-bench"));
+    bench
         .args(["--images", "images", "--natively", "natively"])
         .args(["--out", "out", "--commit", "0123abcd"])
         .args(words)
         .current_dir(folder)
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
+        .stderr(Stdio::piped());
+    // A process that another test starts may hold the copy's descriptor until it
+    // executes its own program.
+    wait_for(|| match bench.spawn() {
+        Err(e) if e.kind() == ErrorKind::ExecutableFileBusy => None,
+        started => Some(started.unwrap()),
+    })
 }
 
 fn run(folder: &Path, words: &[&str]) -> (i32, String) {

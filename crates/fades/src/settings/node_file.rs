@@ -61,6 +61,7 @@ pub(crate) struct NodePart {
     pub(crate) chunk: Size,
     /// Tasks that run at one time; twice the number of cores when not given.
     #[serde(default = "parallel")]
+    #[schemars(transform = without_default)]
     pub(crate) parallel: u32,
     /// The Unix socket of the API, in the node's folder unless absolute.
     #[serde(default = "socket")]
@@ -114,6 +115,11 @@ const fn batches() -> Size {
 
 const fn chunk() -> Size {
     Size(64 << 20)
+}
+
+/// A schema is the same on every host.
+fn without_default(schema: &mut schemars::Schema) {
+    schema.remove("default");
 }
 
 /// Twice the number of cores: part of its time, a run waits for its data or for
