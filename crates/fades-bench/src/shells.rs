@@ -81,11 +81,7 @@ impl Function {
             offsets: vec![(i64::MIN, 0)],
             dtos: dto.into_iter().collect(),
         };
-        let request = TemplateRequest {
-            isolation,
-            limits: terms.limits,
-            context: start.context_bytes(),
-        };
+        let request = TemplateRequest::of(isolation, &start);
         let tender = bench.programs.tender.clone();
         let template = Template::make(&tender, &image, None, &request, start.template)?;
         Ok(Self {

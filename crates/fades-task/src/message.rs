@@ -60,6 +60,18 @@ pub struct TemplateRequest {
     pub context: Size,
 }
 
+impl TemplateRequest {
+    /// What is to be asked for, so that `start` can be run with it.
+    #[must_use]
+    pub fn of(isolation: Isolation, start: &Start) -> Self {
+        Self {
+            isolation,
+            limits: start.limits,
+            context: start.context_bytes(),
+        }
+    }
+}
+
 /// What to run. Everything that differs from run to run; what does not is in
 /// the template.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

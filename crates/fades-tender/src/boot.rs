@@ -234,6 +234,25 @@ mod tests {
         }
     }
 
+    /// The room that a template is asked for is never too small, and in steps
+    /// only because of them larger than needed.
+    #[test]
+    fn the_room_for_a_context_is_foretold() {
+        for offsets in (4060..4110).chain([1, 2, 10_000]) {
+            for dtos in [0, 1, 7, 64] {
+                let mut start = start();
+                start.offsets = (0..offsets).map(|n| (n, 0)).collect();
+                start.offsets[0].0 = i64::MIN;
+                let name = |n| format!("dto-{n}").parse().unwrap();
+                start.dtos = (0..dtos).map(name).collect();
+                let room = start.context_bytes().0;
+                let bytes = context(&start, room).unwrap().len() as u64;
+                let spare = Start::CONTEXT_STEP + 64 + 8 * dtos as u64;
+                assert!(bytes <= room && room < bytes + spare, "{offsets} {dtos}");
+            }
+        }
+    }
+
     #[test]
     fn what_does_not_fit_is_refused() {
         let params = vec![0; PARAMS_MAX + 1];

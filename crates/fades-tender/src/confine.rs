@@ -154,12 +154,12 @@ const ALLOWED: &[(i64, When, &str)] = &[
         Always,
         "the same, as some C libraries do it",
     ),
+    (libc::SYS_statx, For(MAKER), "asks how long an image is"),
     (
-        libc::SYS_statx,
-        Always,
-        "the same, as the standard library does it",
+        libc::SYS_lseek,
+        For(MAKER),
+        "asks how much of an image is left",
     ),
-    (libc::SYS_lseek, Always, "asks how much of an image is left"),
     (
         libc::SYS_mmap,
         NotExecutable,
@@ -167,11 +167,6 @@ const ALLOWED: &[(i64, When, &str)] = &[
     ),
     (libc::SYS_munmap, Always, "unmaps batches; frees"),
     (libc::SYS_mremap, Always, "grows allocations"),
-    (
-        libc::SYS_mprotect,
-        NotExecutable,
-        "grows the heap of a thread",
-    ),
     (libc::SYS_brk, Always, "allocates"),
     (
         libc::SYS_madvise,

@@ -27,7 +27,7 @@ pub(crate) const READ_ONLY_MAX: u64 = 16 << 20;
 pub(crate) const ADDRESSES: Range<u64> = 0x40_0000..0x4000_0000;
 
 /// Most program headers.
-const HEADERS_MAX: u16 = 16;
+pub(crate) const HEADERS_MAX: u16 = 16;
 
 /// Why a file is not an image that this tender runs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

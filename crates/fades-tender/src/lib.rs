@@ -22,6 +22,7 @@
 //! borrowed.
 
 mod address;
+mod assembled;
 mod boot;
 mod confine;
 mod contract;

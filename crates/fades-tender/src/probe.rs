@@ -154,26 +154,27 @@ pub(crate) const CLASS: Class = Class {
     window: Class::WINDOW_STEP,
 };
 
-/// The self-test's function, and a run of it.
-pub(crate) fn self_test(isolation: Isolation) -> Result<(Template, Start), TemplateError> {
-    let start = Start {
+/// A run of a function that nobody sends data.
+pub(crate) fn run_without_data(limits: Limits) -> Start {
+    Start {
         template: 1,
         simd: simd::AVX512,
-        limits: Limits {
-            memory: Size(1 << 20),
-            time: Duration::from_secs(5),
-            ..Limits::default()
-        },
+        limits,
         resident: false,
         zone: "UTC".to_owned(),
         offsets: vec![(i64::MIN, 0)],
         dtos: Vec::new(),
-    };
-    let request = TemplateRequest {
-        isolation,
-        limits: start.limits,
-        context: start.context_bytes(),
-    };
+    }
+}
+
+/// The self-test's function, and a run of it.
+pub(crate) fn self_test(isolation: Isolation) -> Result<(Template, Start), TemplateError> {
+    let start = run_without_data(Limits {
+        memory: Size(1 << 20),
+        time: Duration::from_secs(5),
+        ..Limits::default()
+    });
+    let request = TemplateRequest::of(isolation, &start);
     let template = template::of_image(&function::image(), function::text(), &[], &request)?;
     Ok((template, start))
 }

@@ -2,7 +2,7 @@
 //! file that any number of shells map copy-on-write.
 //!
 //! ```text
-//! offset 0    the template zones of the layout: gate, monitor, text, constants, data, page tables
+//! offset 0    the template zones of the layout: gate, monitor, text, constants, page tables, data
 //! their end   lengths of sheet and symbols, sheet (JSON), symbols (text)
 //! ```
 //! A tender that makes a template never runs a function, and ends when it has

@@ -203,17 +203,22 @@ fn a_series_larger_than_a_batch_is_the_same_as_in_one() {
     assert_eq!(whole.0.good(), parts.0.good());
 }
 
-#[test]
-fn idle_tenders_together_get_no_more_than_the_budget() {
-    let folder = tempfile::tempdir().unwrap();
-    for d in 0..4 {
-        let path = folder.path().join(format!("{d}.csv"));
+/// A file of 30,000 rows for each of some devices.
+fn write_devices(folder: &Path, devices: usize) {
+    for d in 0..devices {
+        let path = folder.join(format!("{d}.csv"));
         let mut file = std::io::BufWriter::new(fs::File::create(path).unwrap());
         writeln!(file, "time,device,a,b,c").unwrap();
         for i in 0..30_000 {
             writeln!(file, "{i},{d},1,2,3").unwrap();
         }
     }
+}
+
+#[test]
+fn idle_tenders_together_get_no_more_than_the_budget() {
+    let folder = tempfile::tempdir().unwrap();
+    write_devices(folder.path(), 4);
     let sources = large(folder.path(), "{device}");
     let (budget, chunk) = (8 << 20, 2 << 20);
     let broker = Broker::with_memory(&sources, folder.path(), budget, chunk);
@@ -259,14 +264,7 @@ fn idle_tenders_together_get_no_more_than_the_budget() {
 #[test]
 fn a_run_of_which_nobody_takes_the_batches_does_not_hold_others_up() {
     let folder = tempfile::tempdir().unwrap();
-    for d in 0..8 {
-        let path = folder.path().join(format!("{d}.csv"));
-        let mut file = std::io::BufWriter::new(fs::File::create(path).unwrap());
-        writeln!(file, "time,device,a,b,c").unwrap();
-        for i in 0..30_000 {
-            writeln!(file, "{i},{d},1,2,3").unwrap();
-        }
-    }
+    write_devices(folder.path(), 8);
     let sources = large(folder.path(), "{device}");
     let broker = Broker::with_memory(&sources, folder.path(), 8 << 20, 2 << 20);
     let idle = broker.begin(1, &[dto("a"), dto("b"), dto("c")]);

@@ -37,34 +37,29 @@ pub(crate) const COMMON_IMAGE_END: u64 = ADDRESSES.start + (16 << 20);
 /// Stacks have at most this length in shells without room for bulk, bytes.
 pub(crate) const COMMON_STACK: u64 = LARGE_PAGE;
 
-/// Addresses from `start`, in common shells and in those for bulk, bytes.
-struct Range {
-    start: u64,
-    common: u64,
-    bulk: u64,
+/// A stretch of addresses (start and length, bytes) in common shells, and in
+/// those for bulk.
+struct Stretch {
+    common: (u64, u64),
+    bulk: (u64, u64),
 }
 
-const fn same(start: u64, length: u64) -> Range {
-    Range {
-        start,
-        common: length,
-        bulk: length,
-    }
+const fn same(start: u64, length: u64) -> Stretch {
+    growing(start, length, length)
 }
 
-const fn range(start: u64, common: u64, bulk: u64) -> Range {
-    Range {
-        start,
-        common,
-        bulk,
+const fn growing(start: u64, common: u64, bulk: u64) -> Stretch {
+    Stretch {
+        common: (start, common),
+        bulk: (start, bulk),
     }
 }
 
 const OUTPUT_MAX: u64 = Limits::MAX.output.0;
 
 /// Addresses that are mapped in pages of 4 KiB.
-const SMALL: [Range; 14] = [
-    range(
+const SMALL: [Stretch; 14] = [
+    growing(
         ADDRESSES.start,
         COMMON_IMAGE_END - ADDRESSES.start,
         ADDRESSES.end - ADDRESSES.start,
@@ -77,35 +72,30 @@ const SMALL: [Range; 14] = [
     same(BOOT.0, LARGE_PAGE),
     same(MAILBOX.0, LARGE_PAGE),
     same(PARAMS.0, LARGE_PAGE),
-    range(CONTEXT.0, LARGE_PAGE, CONTEXT_MAX),
-    range(STATE.0, LARGE_PAGE, OUTPUT_MAX),
-    range(OUTPUT.0, LARGE_PAGE, OUTPUT_MAX),
+    growing(CONTEXT.0, LARGE_PAGE, CONTEXT_MAX),
+    growing(STATE.0, LARGE_PAGE, OUTPUT_MAX),
+    growing(OUTPUT.0, LARGE_PAGE, OUTPUT_MAX),
     same(HEAP.0, HEAP_SMALL),
     // The stack grows down from its end.
-    range(STACK_END.0 - STACK_MAX, STACK_MAX, STACK_MAX),
+    Stretch {
+        common: (STACK_END.0 - COMMON_STACK, COMMON_STACK),
+        bulk: (STACK_END.0 - STACK_MAX, STACK_MAX),
+    },
 ];
 
 /// Addresses that need tables above those for small pages.
-const WIDE: [Range; 4] = [
+const WIDE: [Stretch; 4] = [
     same(0, 4 << 30),
     same(HEAP.0, Limits::MAX.memory.0 + (1 << 30)),
     same(OUTPUT.0, 1 << 30),
     same(INPUT.0, INPUT_MAX),
 ];
 
-impl Range {
-    const fn length(&self, bulk: bool) -> u64 {
-        if bulk { self.bulk } else { self.common }
-    }
-
+impl Stretch {
     /// First address and number of tables of `level`.
     const fn tables(&self, level: Level, bulk: bool) -> (u64, u64) {
-        let stack = self.start == STACK_END.0 - STACK_MAX;
-        if stack && !bulk {
-            return (STACK_END.0 - COMMON_STACK, 1);
-        }
-        let length = self.length(bulk);
-        (self.start, length.div_ceil(level.reach()))
+        let (start, length) = if bulk { self.bulk } else { self.common };
+        (start, length.div_ceil(level.reach()))
     }
 }
 
@@ -129,10 +119,10 @@ pub(crate) const fn count(bulk: bool) -> u64 {
 /// Number of the table of `level` that maps `address`, the root being 0; none
 /// when no region can lie there.
 pub(crate) fn number(level: Level, address: GuestAddr, bulk: bool) -> Option<u64> {
-    let among = |ranges: &[Range], before: u64| {
+    let among = |stretches: &[Stretch], before: u64| {
         let mut before = before;
-        for range in ranges {
-            let (start, tables) = range.tables(level, bulk);
+        for stretch in stretches {
+            let (start, tables) = stretch.tables(level, bulk);
             let at = address.0.checked_sub(start).map(|a| a / level.reach());
             if let Some(at) = at.filter(|at| *at < tables) {
                 return Some(before + at);
@@ -152,20 +142,21 @@ pub(crate) fn number(level: Level, address: GuestAddr, bulk: bool) -> Option<u64
 }
 
 /// Whether `address` is mapped in pages of 4 KiB.
-pub(crate) fn has(level: Level, address: GuestAddr, bulk: bool) -> bool {
-    number(level, address, bulk).is_some()
+pub(crate) fn is_small(address: GuestAddr, bulk: bool) -> bool {
+    number(Level::Table, address, bulk).is_some()
 }
 
 const _: () = {
     // A table maps from a multiple of its reach on.
     let mut i = 0;
     while i < SMALL.len() {
-        assert!(SMALL[i].start.is_multiple_of(LARGE_PAGE));
+        assert!(SMALL[i].common.0.is_multiple_of(LARGE_PAGE));
+        assert!(SMALL[i].bulk.0.is_multiple_of(LARGE_PAGE));
         i += 1;
     }
     let mut i = 0;
     while i < WIDE.len() {
-        assert!(WIDE[i].start.is_multiple_of(1 << 30));
+        assert!(WIDE[i].common.0.is_multiple_of(1 << 30));
         i += 1;
     }
 };

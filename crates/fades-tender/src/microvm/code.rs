@@ -10,6 +10,7 @@
 use std::arch::global_asm;
 
 use crate::address::PAGE;
+use crate::assembled::assembled;
 use crate::layout::{ALARM, DOORBELL, MONITOR, MONITOR_STACK};
 
 /// Offsets in the gate's page.
@@ -58,19 +59,9 @@ global_asm!(
     syscall_bell = const SYSCALL_BELL,
 );
 
-unsafe extern "C" {
-    static fades_microvm_gate: u8;
-    static fades_microvm_gate_end: u8;
-}
-
-/// The contents of the gate's page.
-pub(super) fn gate() -> &'static [u8] {
-    let (start, end) = (
-        &raw const fades_microvm_gate,
-        &raw const fades_microvm_gate_end,
-    );
-    // SAFETY: both symbols bound the constants that are assembled above.
-    unsafe { std::slice::from_raw_parts(start, end.addr() - start.addr()) }
+assembled! {
+    /// The contents of the gate's page.
+    pub(super) fn gate = fades_microvm_gate .. fades_microvm_gate_end
 }
 
 /// Number of exceptions that the architecture defines.

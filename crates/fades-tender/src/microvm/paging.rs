@@ -92,7 +92,7 @@ impl PageTables {
         while done < length {
             let (address, frame) = (from.0 + done, to.0 + done);
             let aligned = (address | frame).is_multiple_of(LARGE_PAGE);
-            let small = tables::has(Level::Table, GuestAddr(address), self.bulk);
+            let small = tables::is_small(GuestAddr(address), self.bulk);
             if aligned && length - done >= LARGE_PAGE && !small {
                 let entry = self.entry(memory, address, 1)?;
                 memory.put(entry, &(frame | bits | LARGE))?;

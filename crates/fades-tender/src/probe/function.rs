@@ -8,6 +8,7 @@ use fades_abi::gate::{Event, Mailbox, op};
 use std::mem::offset_of;
 
 use crate::address::{GuestAddr, PAGE};
+use crate::assembled::assembled;
 use crate::image::{About, Access, Image, Segment};
 
 global_asm!(
@@ -43,17 +44,9 @@ global_asm!(
     next = const op::NEXT,
 );
 
-unsafe extern "C" {
-    static fades_probe_function: u8;
-    static fades_probe_function_end: u8;
-}
-
-/// The function's text.
-pub(crate) fn text() -> &'static [u8] {
-    let start = &raw const fades_probe_function;
-    let end = &raw const fades_probe_function_end;
-    // SAFETY: both symbols bound the constants that are assembled above.
-    unsafe { std::slice::from_raw_parts(start, end.addr() - start.addr()) }
+assembled! {
+    /// The function's text.
+    pub(crate) fn text = fades_probe_function .. fades_probe_function_end
 }
 
 /// An image of nothing but the text.

@@ -76,7 +76,13 @@ pub(super) struct Plan {
 
 /// Most regions of a function: those that every function has, and a segment for
 /// each program header that an image may have.
-const REGIONS_MAX: usize = 48;
+const REGIONS_MAX: usize = 32;
+
+/// Regions that every function has: those of [`crate::layout::Part`] that are no
+/// segments and not the monitor's.
+const REGIONS_ALWAYS: usize = 9;
+
+const _: () = assert!(REGIONS_ALWAYS + crate::image::HEADERS_MAX as usize <= REGIONS_MAX);
 
 /// A region as the child is told of it.
 #[repr(C)]

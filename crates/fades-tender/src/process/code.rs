@@ -10,6 +10,7 @@ use std::arch::global_asm;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::address::{GuestAddr, PAGE};
+use crate::assembled::assembled;
 use crate::layout::{GATE, INPUT};
 
 /// Where the trampoline starts.
@@ -180,19 +181,9 @@ global_asm!(
     launch = const LAUNCH.0,
 );
 
-unsafe extern "C" {
-    static fades_process_gate: u8;
-    static fades_process_gate_end: u8;
-}
-
-/// The contents of the gate's first page.
-pub(super) fn gate() -> &'static [u8] {
-    let (start, end) = (
-        &raw const fades_process_gate,
-        &raw const fades_process_gate_end,
-    );
-    // SAFETY: both symbols bound the constants that are assembled above.
-    unsafe { std::slice::from_raw_parts(start, end.addr() - start.addr()) }
+assembled! {
+    /// The contents of the gate's first page.
+    pub(super) fn gate = fades_process_gate .. fades_process_gate_end
 }
 
 #[cfg(test)]

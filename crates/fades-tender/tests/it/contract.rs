@@ -313,20 +313,10 @@ fn a_batch_that_vanishes_is_not_the_functions_fault(on: Isolation) {
     let deed = Deed::new(on, "read-after-a-word").with("n", (2 << 20) - 8);
     let tending = deed.begin();
     tending.feed_batch(&File::open(file.path()).unwrap().into());
-    let frame = tending
-        .shell
-        .control
-        .receive::<TenderReport>(soon())
-        .unwrap()
-        .unwrap();
-    assert!(matches!(frame.message, TenderReport::Ready { .. }));
-    let frame = tending
-        .shell
-        .control
-        .receive::<TenderReport>(soon())
-        .unwrap()
-        .unwrap();
-    assert!(matches!(frame.message, TenderReport::Log { .. }));
+    assert_eq!(tending.wait_until_ready(), on);
+    let frame = tending.shell.control.receive(soon()).unwrap();
+    let report: TenderReport = frame.expect("the tender is gone").message;
+    assert!(matches!(report, TenderReport::Log { .. }), "{report:?}");
     file.as_file().set_len(4096).unwrap();
     let exit = tending.outcome().ended().exit.clone();
     assert!(

@@ -99,11 +99,7 @@ pub(crate) fn spawn() -> (Child, Channel) {
 impl Template {
     pub(crate) fn make(image: &File, run: &Run) -> Result<Self, Refused> {
         let (mut child, control) = spawn();
-        let request = TenderRequest::Template(TemplateRequest {
-            isolation: run.isolation,
-            limits: run.start.limits,
-            context: run.start.context_bytes(),
-        });
+        let request = TenderRequest::Template(TemplateRequest::of(run.isolation, &run.start));
         let symbols = run.symbols.clone().unwrap_or_default();
         control
             .send(&request, symbols.as_bytes(), &[image.as_fd()])

@@ -10,8 +10,8 @@
 //! cargo test -p counts -- --nocapture          prints `instructions NAME COUNT` for each
 //! FADES_RECORD=1 cargo test -p counts          records the counts in counts.txt
 //! ```
-//! A count above the recorded one by more than 2 % fails; what such a change
-//! buys is to be said where the new number is recorded.
+//! A count above the recorded one by more than 2 % and a little fails; what such
+//! a change buys is to be said where the new number is recorded.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -44,6 +44,10 @@ const CASES: [Case; 7] = [
 /// another way.
 const TOLERANCE: f64 = 0.02;
 
+/// What a count may have besides, instructions: the same program differs by
+/// some 130 between two machines, whatever it does.
+const SLACK: f64 = 400.0;
+
 /// The function's life, by the name that the symbols have for it.
 const COUNTED: &str = "--toggle-collect=fades_sdk::testing::natively::life*";
 
@@ -75,7 +79,7 @@ fn instructions_stay_within_what_is_recorded() {
         .map(|(name, count)| (name, count.parse().unwrap()))
         .collect();
     for (name, count) in counts {
-        let most = recorded[name] as f64 * (1.0 + TOLERANCE);
+        let most = recorded[name] as f64 * (1.0 + TOLERANCE) + SLACK;
         assert!(
             count as f64 <= most,
             "{name} takes {count} instructions, {} are recorded",
@@ -124,6 +128,8 @@ fn write(path: &Path, series: usize, rows: i64) {
 /// Instructions of one pass.
 fn count(program: &Path, input: &Path, params: &[&str]) -> u64 {
     let mut valgrind = Command::new("valgrind");
+    // Where symbols are found, and how long that takes, is the host's matter.
+    valgrind.env("LD_BIND_NOW", "1");
     valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]);
     valgrind.args(["--collect-atstart=no", COUNTED]);
     valgrind.arg(program).args(["--simd", "sse2"]);

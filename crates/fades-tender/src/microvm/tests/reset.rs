@@ -11,9 +11,11 @@ use fades_task::message::{Start, TemplateRequest};
 use fades_task::quantity::Size;
 
 use super::super::*;
+use crate::assembled::assembled;
 use crate::image::{About, Access, Image, Segment};
 use crate::layout::tables;
 use crate::machine::Machine;
+use crate::probe::run_without_data;
 use crate::template::{self, Template};
 
 // The stack's end is where a function leaves, or finds, everything.
@@ -129,30 +131,15 @@ global_asm!(
     params = const offset_of!(BootInfo, params),
 );
 
-/// The text between two symbols.
-macro_rules! text {
-    ($name:ident, $start:ident, $end:ident) => {
-        fn $name() -> &'static [u8] {
-            unsafe extern "C" {
-                static $start: u8;
-                static $end: u8;
-            }
-            let (start, end) = (&raw const $start, &raw const $end);
-            // SAFETY: both symbols bound the constants that are assembled above.
-            unsafe { std::slice::from_raw_parts(start, end.addr() - start.addr()) }
-        }
-    };
-}
-
-text!(dirty, fades_dirty, fades_dirty_end);
-text!(dirty512, fades_dirty512, fades_dirty512_end);
-text!(dirty_base, fades_dirtybase, fades_dirtybase_end);
-text!(dirty_keys, fades_dirtykeys, fades_dirtykeys_end);
-text!(inspect, fades_inspect, fades_inspect_end);
-text!(inspect512, fades_inspect512, fades_inspect512_end);
-text!(inspect_base, fades_inspectbase, fades_inspectbase_end);
-text!(inspect_keys, fades_inspectkeys, fades_inspectkeys_end);
-text!(poke, fades_poke, fades_poke_end);
+assembled! { fn dirty = fades_dirty .. fades_dirty_end }
+assembled! { fn dirty512 = fades_dirty512 .. fades_dirty512_end }
+assembled! { fn dirty_base = fades_dirtybase .. fades_dirtybase_end }
+assembled! { fn dirty_keys = fades_dirtykeys .. fades_dirtykeys_end }
+assembled! { fn inspect = fades_inspect .. fades_inspect_end }
+assembled! { fn inspect512 = fades_inspect512 .. fades_inspect512_end }
+assembled! { fn inspect_base = fades_inspectbase .. fades_inspectbase_end }
+assembled! { fn inspect_keys = fades_inspectkeys .. fades_inspectkeys_end }
+assembled! { fn poke = fades_poke .. fades_poke_end }
 
 const CLASS: Class = Class {
     bulk: false,
@@ -174,17 +161,13 @@ fn segment(start: u64, pages: u64, access: Access, file: Range<usize>) -> Segmen
 const TEXT: u64 = 0x40_0000;
 
 fn start(number: u64) -> Start {
+    let limits = Limits {
+        memory: Size(1 << 20),
+        ..Limits::default()
+    };
     Start {
         template: number,
-        simd: simd::AVX512,
-        limits: Limits {
-            memory: Size(1 << 20),
-            ..Limits::default()
-        },
-        resident: false,
-        zone: "UTC".to_owned(),
-        offsets: vec![(i64::MIN, 0)],
-        dtos: Vec::new(),
+        ..run_without_data(limits)
     }
 }
 
@@ -201,12 +184,7 @@ fn template(text: &[u8], further: Vec<Segment>) -> Template {
         entry: GuestAddr(TEXT),
         segments,
     };
-    let start = start(0);
-    let request = TemplateRequest {
-        isolation: fades_task::limits::Isolation::Microvm,
-        limits: start.limits,
-        context: start.context_bytes(),
-    };
+    let request = TemplateRequest::of(fades_task::limits::Isolation::Microvm, &start(0));
     template::of_image(&image, text, &[], &request).unwrap()
 }
 

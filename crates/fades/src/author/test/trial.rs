@@ -104,11 +104,7 @@ impl Trial<'_> {
     }
 
     fn make(&self, image: &[u8], start: &Start) -> Result<(Shell, Template), ShellError> {
-        let request = TemplateRequest {
-            isolation: self.isolation,
-            limits: self.limits,
-            context: start.context_bytes(),
-        };
+        let request = TemplateRequest::of(self.isolation, start);
         let symbols = self.symbols.as_deref();
         let template = Template::make(self.tender, image, symbols, &request, start.template)?;
         let class = template.class(CHUNK)?;
