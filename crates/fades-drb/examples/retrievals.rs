@@ -93,15 +93,8 @@ fn folder(path: &Path, n: u32) -> Outcome<()> {
 
 fn all() -> Dto {
     Dto {
-        name: "all".parse().unwrap_or_else(|_| unreachable!()),
-        kind: vec![],
-        location: vec![],
-        device: vec![],
-        source: None,
         from: Time(0),
-        to: Time(i64::MAX),
-        need: None,
-        bad_rows: None,
+        ..Dto::all("all".parse().unwrap_or_else(|_| unreachable!()))
     }
 }
 
@@ -121,6 +114,8 @@ impl Broker {
             budget: Size(256 << 20),
             chunk: Size(64 << 20),
             base: base.display().to_string(),
+            readings: None,
+            credentials: None,
         };
         control.send(&configure, &serde_json::to_vec(&sources)?, &[])?;
         control.receive::<BrokerReport>(None)?.ok_or("it is gone")?;
@@ -138,6 +133,7 @@ impl Broker {
             run: 1,
             dtos: vec![dto.clone()],
             window: Size(64 << 20),
+            within: None,
         };
         self.control.send(&request, &[], &[given.as_fd()])?;
         drop(given);

@@ -45,6 +45,30 @@ impl Segment {
     pub(crate) fn rows(&self) -> usize {
         self.time.len()
     }
+
+    /// Drops readings whose value is NaN or infinite.
+    pub(crate) fn keep_finite(&mut self) {
+        if self.value.iter().all(|v| v.is_finite()) {
+            return;
+        }
+        let finite: Vec<bool> = self.value.iter().map(|v| v.is_finite()).collect();
+        let keep = || finite.iter().copied();
+        let mut flags = keep();
+        self.time.retain(|_| flags.next().unwrap_or_default());
+        let mut flags = keep();
+        self.value.retain(|_| flags.next().unwrap_or_default());
+        let mut flags = keep();
+        self.mark.retain(|_| flags.next().unwrap_or_default());
+    }
+
+    /// Cuts off the readings from number `at` on.
+    pub(crate) fn split_off(&mut self, at: usize) -> Self {
+        Self {
+            time: self.time.split_off(at),
+            value: self.value.split_off(at),
+            mark: self.mark.split_off(at.min(self.mark.len())),
+        }
+    }
 }
 
 impl ChunkSeries {
@@ -89,11 +113,21 @@ impl Capacity {
     pub(crate) fn cost(key: &SeriesKey, rows: u64) -> u64 {
         let names = [&key.device, &key.kind, &key.unit, &key.location];
         let names: usize = names.iter().map(|n| n.len()).sum();
-        size_of::<fades_abi::batch::Series>() as u64 + names as u64 + rows.saturating_mul(ROW)
+        size_of::<fades_abi::batch::Series>() as u64 + names as u64 + Self::rows_cost(rows)
+    }
+
+    /// What rows take of the room, without their series.
+    pub(crate) const fn rows_cost(rows: u64) -> u64 {
+        rows.saturating_mul(ROW)
+    }
+
+    /// Rows that fit into so much of the room.
+    pub(crate) const fn rows_in(room: u64) -> u64 {
+        room / ROW
     }
 
     /// Rows of one series that fit when it is alone.
     pub(crate) fn rows(self, key: &SeriesKey) -> u64 {
-        (self.room() - Self::cost(key, 0)) / ROW
+        Self::rows_in(self.room() - Self::cost(key, 0))
     }
 }

@@ -12,26 +12,65 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+mod coap;
+mod common;
+mod connection;
 mod csv;
 mod guess;
+mod http;
+mod influx;
+mod modbus;
+mod mqtt;
+mod parquet;
 
+pub use coap::CoapSource;
+pub use common::{Common, DeviceNote, Record};
+pub use connection::{Auth, SecretFile, Tls};
 pub use csv::{CsvSource, Encoding, Patterns, Point, TimeColumns};
+pub use http::HttpSource;
+pub use influx::InfluxSource;
+pub use modbus::ModbusSource;
+pub use mqtt::MqttSource;
+pub use parquet::ParquetSource;
 
 /// The sources of a node, by name.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Sources(pub BTreeMap<Name, Source>);
 
-/// One source; the `type` says which.
+/// One source.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "type", rename_all = "kebab-case")]
-pub enum Source {
-    /// Text files with one row a line.
-    Csv(CsvSource),
+pub struct Source {
+    /// What every kind of source can have.
+    #[serde(flatten)]
+    pub common: Common,
+    /// What is read, and how.
+    #[serde(flatten)]
+    pub kind: Kind,
 }
 
-/// What [`Source`]'s `type` may be.
-const TYPES: [&str; 1] = ["csv"];
+/// What a source reads; the `type` says which.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum Kind {
+    /// Text files with one row a line.
+    Csv(CsvSource),
+    /// Parquet files.
+    Parquet(ParquetSource),
+    /// A database InfluxDB, 1.x or 2.x.
+    Influx(InfluxSource),
+    /// Devices that publish to an MQTT broker.
+    Mqtt(MqttSource),
+    /// Devices that are asked by Modbus.
+    Modbus(ModbusSource),
+    /// Devices or services that answer HTTP with JSON.
+    Http(HttpSource),
+    /// Devices that are asked by CoAP.
+    Coap(CoapSource),
+}
+
+/// What [`Kind`]'s `type` may be.
+const TYPES: [&str; 7] = ["csv", "parquet", "influx", "mqtt", "modbus", "http", "coap"];
 
 /// Why the tables of the sources cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -149,35 +188,64 @@ impl Source {
         let table = value.as_object().ok_or_else(|| SourcesError::NoTable {
             path: format!("source.{name}"),
         })?;
-        let source = match table.get("type") {
+        let kind = match table.get("type") {
             None => return Err(SourcesError::NoType { name: name.clone() }),
-            Some(Value::String(kind)) if kind == "csv" => Self::Csv(options(name, table)?),
-            Some(other) => {
+            Some(kind) => kind.as_str().unwrap_or_default(),
+        };
+        let (common, options) = common::split(table);
+        let kind = match kind {
+            "csv" => Kind::Csv(read(name, options)?),
+            "parquet" => Kind::Parquet(read(name, options)?),
+            "influx" => Kind::Influx(read(name, options)?),
+            "mqtt" => Kind::Mqtt(read(name, options)?),
+            "modbus" => Kind::Modbus(read(name, options)?),
+            "http" => Kind::Http(read(name, options)?),
+            "coap" => Kind::Coap(read(name, options)?),
+            _ => {
                 return Err(SourcesError::UnknownType {
                     name: name.clone(),
-                    found: other.to_string(),
+                    found: table["type"].to_string(),
                 });
             }
         };
+        let common = read(name, common)?;
+        let source = Self { common, kind };
         source.check(name)?;
         Ok(source)
     }
 
     fn check(&self, name: &Name) -> Result<(), SourcesError> {
-        let checked = match self {
-            Self::Csv(csv) => crate::csv::Format::compile(csv).map(drop),
+        let checked = match &self.kind {
+            Kind::Csv(csv) => crate::csv::Format::compile(csv).map(drop),
+            Kind::Parquet(parquet) => parquet.check(),
+            Kind::Influx(influx) => influx.check(),
+            Kind::Mqtt(mqtt) => mqtt.check(),
+            Kind::Modbus(modbus) => modbus.check(),
+            Kind::Http(http) => http.check(),
+            Kind::Coap(coap) => coap.check(),
         };
-        checked.map_err(|e| e.of(name))
+        checked
+            .and_then(|()| self.common.check(self.kind.is_live()))
+            .map_err(|e| e.of(name))
     }
 }
 
-/// The options of a source: its table without `type`.
-fn options<T: serde::de::DeserializeOwned>(
+impl Kind {
+    /// Whether its readings come and go, so that they can be recorded.
+    #[must_use]
+    pub const fn is_live(&self) -> bool {
+        match self {
+            Self::Csv(_) | Self::Parquet(_) | Self::Influx(_) => false,
+            Self::Mqtt(_) | Self::Modbus(_) | Self::Http(_) | Self::Coap(_) => true,
+        }
+    }
+}
+
+/// A value of the type that is wanted.
+fn read<T: serde::de::DeserializeOwned>(
     name: &Name,
-    table: &Map<String, Value>,
+    table: Map<String, Value>,
 ) -> Result<T, SourcesError> {
-    let mut table = table.clone();
-    table.remove("type");
     serde_path_to_error::deserialize(Value::Object(table)).map_err(|e| {
         let path = e.path().to_string();
         SourcesError::Field {

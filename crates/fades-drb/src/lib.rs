@@ -6,8 +6,8 @@
 //! * [`process`]: the broker as a process, `run(control)`.
 //!
 //! ```text
-//! Sources ─► Engine ─► selector ─► plan (which files, which series)
-//!                        └─► fetch ─► chunks ─► batch files ─► tender
+//! Sources ─► Engine ─► selector ─┬► plan (which files, which series) ─► fetch ─┬► chunks ─► batch files ─► tender
+//!                                └► flow (whatever a source sends) ────────────┘
 //! ```
 //! # Running it without a node
 //! `fades test` and tests run a broker in a thread of their own:
@@ -29,6 +29,8 @@
 //!     budget: "64MiB".parse()?,
 //!     chunk: "8MiB".parse()?,
 //!     base: "/".to_owned(),
+//!     readings: None,
+//!     credentials: None,
 //! };
 //! orchestrator.send(&configure, &serde_json::to_vec(&sources)?, &[])?;
 //! let ready = orchestrator.receive::<BrokerReport>(None)?.ok_or("gone")?;
@@ -46,11 +48,24 @@ pub mod process;
 
 mod batches;
 mod chunk;
+mod coap;
 mod csv;
+mod flow;
 mod hands;
+mod http;
+mod influx;
+mod live;
 mod memory;
+mod modbus;
+mod mqtt;
+mod notes;
+mod parquet;
 mod pool;
+mod readings;
 mod retrieve;
+mod secret;
 mod selector;
 mod series;
+mod source;
 mod tally;
+mod units;

@@ -20,23 +20,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use fades_task::message::{BrokerReport, BrokerRequest};
-use fades_task::mtw::Dto;
-use fades_task::quantity::Size;
 use fades_task::result::RetrievalFailure;
 use fades_wire::{Arrival, Channel, Frame, Inbox, MAX_JSON, WireError};
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
+use tokio::runtime::Runtime;
 
 use crate::batches::{Batches, own_user_namespace};
 use crate::config::Sources;
 use crate::hands::Hands;
 use crate::pool::Pool;
+use crate::readings::Readings;
 use crate::retrieve::Engine;
+use crate::secret::Secrets;
+use crate::source::Setting;
 
 mod run;
 
-use run::Run;
+use run::{Run, Wanted};
 
 /// Why the broker ended, when it was not told to.
 #[derive(Debug, thiserror::Error)]
@@ -87,8 +89,9 @@ pub fn run(control: Channel) -> Result<(), ProcessError> {
     let Some(first) = control.receive::<BrokerRequest>(None)? else {
         return Ok(());
     };
-    let engine = match configured(first) {
-        Ok(engine) => Arc::new(engine),
+    let hands = Hands::default();
+    let (engine, runtime) = match configured(first, &hands) {
+        Ok((engine, runtime)) => (Arc::new(engine), runtime),
         Err(Refusal::NotConfigured) => return Err(ProcessError::NotConfigured),
         Err(Refusal::Misconfigured(reason)) => {
             let report = BrokerReport::Misconfigured {
@@ -101,7 +104,7 @@ pub fn run(control: Channel) -> Result<(), ProcessError> {
     let mut broker = Broker {
         engine,
         reporter,
-        hands: Hands::default(),
+        hands,
         poll: epoll::create(epoll::CreateFlags::CLOEXEC)
             .map_err(|e| WireError::from(io::Error::from(e)))?,
         spare: Spare::default(),
@@ -120,6 +123,10 @@ pub fn run(control: Channel) -> Result<(), ProcessError> {
     })?;
     let served = broker.serve(&control);
     broker.end();
+    if let Some(runtime) = runtime {
+        // What waits for devices need not be waited for.
+        runtime.shutdown_background();
+    }
     served
 }
 
@@ -149,12 +156,17 @@ enum Refusal {
     Misconfigured(String),
 }
 
-fn configured(frame: Frame<BrokerRequest>) -> Result<Engine, Refusal> {
+fn configured(
+    frame: Frame<BrokerRequest>,
+    hands: &Hands,
+) -> Result<(Engine, Option<Runtime>), Refusal> {
     let BrokerRequest::Configure {
         folder,
         budget,
         chunk,
         base,
+        readings,
+        credentials,
     } = frame.message
     else {
         return Err(Refusal::NotConfigured);
@@ -164,7 +176,28 @@ fn configured(frame: Frame<BrokerRequest>) -> Result<Engine, Refusal> {
     sources.check().map_err(|e| wrong(&e))?;
     let batches = Batches::new(Path::new(&folder), budget.0, chunk.0).map_err(|e| wrong(&e))?;
     let pool = Pool::new().map_err(|e| wrong(&e))?;
-    Engine::new(&sources, &PathBuf::from(base), pool, batches).map_err(|e| wrong(&e))
+    let live = sources.0.values().any(|s| s.kind.is_live());
+    let runtime = live.then(runtime).transpose().map_err(|e| wrong(&e))?;
+    let recorded = sources.0.values().any(|s| s.common.record.is_some());
+    let readings = readings.filter(|_| recorded);
+    let readings = readings.map(|folder| Readings::open(Path::new(&folder)));
+    let setting = Setting {
+        secrets: Secrets::new(Path::new(&base), credentials.as_deref().map(Path::new)),
+        base: PathBuf::from(base),
+        readings: readings.transpose().map_err(|e| wrong(&e))?.map(Arc::new),
+        runtime: runtime.as_ref().map(|r| r.handle().clone()),
+    };
+    let engine = Engine::new(&sources, &setting, pool, hands.clone(), batches);
+    Ok((engine.map_err(|e| wrong(&e))?, runtime))
+}
+
+/// One thread that waits for all devices.
+fn runtime() -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("devices")
+        .enable_all()
+        .build()
 }
 
 struct Broker {
@@ -280,8 +313,19 @@ impl Broker {
         match frame.message {
             BrokerRequest::Configure { .. } => return Err(ProcessError::NotConfigured),
             BrokerRequest::Ping { id } => self.reporter.send(&BrokerReport::Pong { id })?,
-            BrokerRequest::Retrieve { run, dtos, window } => {
-                self.retrieve(run, dtos, window, frame.descriptors)?;
+            BrokerRequest::Retrieve {
+                run,
+                dtos,
+                window,
+                within,
+            } => {
+                let wanted = Wanted {
+                    run,
+                    dtos,
+                    window,
+                    within,
+                };
+                self.retrieve(wanted, frame.descriptors)?;
             }
             BrokerRequest::Cancel { run } => {
                 for run in self.runs.values().filter(|r| r.number() == run) {
@@ -307,13 +351,7 @@ impl Broker {
         Ok(())
     }
 
-    fn retrieve(
-        &mut self,
-        run: u64,
-        dtos: Vec<Dto>,
-        window: Size,
-        descriptors: Vec<OwnedFd>,
-    ) -> Result<(), ProcessError> {
+    fn retrieve(&mut self, wanted: Wanted, descriptors: Vec<OwnedFd>) -> Result<(), ProcessError> {
         let Ok([data]) = <[_; 1]>::try_from(descriptors) else {
             return Err(WireError::Frame("a run without its data channel").into());
         };
@@ -333,24 +371,24 @@ impl Broker {
         if let Err(reason) = watched {
             // Whatever else holds this end, the tender shall see that it is over.
             data.shut_down();
-            let dto = dtos.first().map(|d| d.name.clone());
+            let dto = wanted.dtos.first().map(|d| d.name.clone());
             let failure = dto.map(|dto| RetrievalFailure::NoRoom { dto, reason });
             return Ok(self.reporter.send(&BrokerReport::RetrieveEnded {
-                run,
+                run: wanted.run,
                 coverage: Vec::new(),
                 stopped: failure.is_none(),
                 failure,
             })?);
         }
         let (engine, reporter) = (&self.engine, &self.reporter);
-        let run = Run::start(run, dtos, window, data, engine, reporter, &self.hands);
+        let run = Run::start(wanted, data, engine, reporter, &self.hands);
         self.runs.insert(self.next, run);
         Ok(())
     }
 
     fn inspect(
         &mut self,
-        look: impl FnOnce(&Engine, &Arc<AtomicBool>) -> BrokerReport + Send + 'static,
+        look: impl FnOnce(&Arc<Engine>, &Arc<AtomicBool>) -> BrokerReport + Send + 'static,
     ) {
         let (engine, reporter) = (Arc::clone(&self.engine), self.reporter.clone());
         let stop = Arc::clone(&self.closing);

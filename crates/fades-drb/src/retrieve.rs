@@ -1,22 +1,24 @@
 //! One DTO: from its selector to batches and coverage.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use fades_task::coverage::Coverage;
 use fades_task::identity::Name;
-use fades_task::mtw::Dto;
+use fades_task::mtw::{Dto, Take};
 use fades_task::result::RetrievalFailure;
 
 use crate::batches::Batches;
 use crate::chunk::Capacity;
-use crate::config::{Source, Sources, SourcesError};
-use crate::csv::{CsvFiles, Plan, ReadError, Snapshot};
+use crate::config::{Sources, SourcesError};
+use crate::csv::{Plan, ReadError, Snapshot};
+use crate::flow::{Ask, Inlet, Outlet};
+use crate::hands::Hands;
 use crate::pool::Pool;
 use crate::selector::{self, Selector};
-use crate::tally::Tally;
+use crate::source::{AtWork, Setting, SourceError, Worker};
 
 mod inspect;
 mod production;
@@ -31,15 +33,11 @@ use shares::Question;
 pub(crate) struct Engine {
     sources: BTreeMap<Name, AtWork>,
     pool: Pool,
+    hands: Hands,
     batches: Batches,
     shares: Shares,
     /// Much was gathered since memory was given back.
     used: AtomicBool,
-}
-
-/// A source at work.
-enum AtWork {
-    Csv(CsvFiles),
 }
 
 /// Why a retrieval ended early.
@@ -59,40 +57,55 @@ struct Resolved {
     index: u32,
     capacity: Capacity,
     selector: Selector,
-    asked: Vec<(Name, Arc<Snapshot>)>,
+    /// Devices that have not answered by then are late.
+    deadline: Option<Instant>,
+    asked: Vec<(Name, Asked)>,
+}
+
+/// A source that a DTO asks, as it is now.
+#[derive(Clone)]
+enum Asked {
+    Files(Arc<Snapshot>),
+    /// Number of the source's state; `None` of what is never the same twice.
+    Flow(Option<u64>),
 }
 
 /// What the sources have for a DTO.
 struct Plans {
     parts: Vec<Part>,
-    /// Devices that match.
+    /// Devices of files that match.
     matched: u64,
 }
 
 /// What one source has.
 struct Part {
     name: Name,
-    plan: Plan,
+    has: Has,
+}
+
+enum Has {
+    Files(Plan),
+    /// What it sends.
+    Flow,
 }
 
 impl Engine {
-    /// Sources that were checked; relative paths begin at `base`.
+    /// Sources that were checked.
     pub(crate) fn new(
         sources: &Sources,
-        base: &Path,
+        setting: &Setting,
         pool: Pool,
+        hands: Hands,
         batches: Batches,
     ) -> Result<Self, SourcesError> {
         let at_work = sources.0.iter().map(|(name, source)| {
-            let at_work = match source {
-                Source::Csv(csv) => CsvFiles::new(csv, base).map(AtWork::Csv),
-            };
-            let failed = |e: crate::config::FieldError| e.of(name);
-            Ok((name.clone(), at_work.map_err(failed)?))
+            let at_work = AtWork::new(name, source, setting).map_err(|e| e.of(name))?;
+            Ok((name.clone(), at_work))
         });
         Ok(Self {
             sources: at_work.collect::<Result<_, _>>()?,
             pool,
+            hands,
             shares: Shares::new(Arc::clone(batches.budget())),
             batches,
             used: AtomicBool::new(false),
@@ -115,25 +128,39 @@ impl Engine {
     }
 
     /// Takes part in retrieving what DTO number `index` of a task asks for, in
-    /// batches of `capacity`.
+    /// batches of `capacity`. Devices that have not answered at `deadline` are
+    /// late.
     pub(crate) fn open(
-        &self,
+        self: &Arc<Self>,
         dto: &Dto,
         index: u32,
         capacity: Capacity,
+        deadline: Option<Instant>,
         stop: &Arc<AtomicBool>,
-    ) -> Result<Taker<'_>, Halt> {
-        let resolved = self.resolve(dto, index, capacity)?;
+    ) -> Result<Taker, Halt> {
+        let resolved = self.resolve(dto, index, capacity, deadline)?;
         let question = resolved.question();
         Ok(Taker::enter(self, question, resolved, stop))
     }
 
-    fn resolve(&self, dto: &Dto, index: u32, capacity: Capacity) -> Result<Resolved, Halt> {
+    fn resolve(
+        &self,
+        dto: &Dto,
+        index: u32,
+        capacity: Capacity,
+        deadline: Option<Instant>,
+    ) -> Result<Resolved, Halt> {
         let selector = compiled(dto)?;
         let asked = self.asked(dto, &selector)?.into_iter();
-        let asked = asked.map(|(name, AtWork::Csv(csv))| {
-            let snapshot = csv.snapshot().map_err(|e| source_failed(dto, name, e))?;
-            Ok((name.clone(), snapshot))
+        let asked = asked.map(|(name, at_work)| {
+            let asked = match &at_work.worker {
+                Worker::Csv(csv) => {
+                    let snapshot = csv.snapshot();
+                    Asked::Files(snapshot.map_err(|e| read_failed(dto, name, e))?)
+                }
+                Worker::Flow(flow) => Asked::Flow(flow.state(dto.take)),
+            };
+            Ok((name.clone(), asked))
         });
         Ok(Resolved {
             asked: asked.collect::<Result<_, _>>()?,
@@ -141,6 +168,7 @@ impl Engine {
             index,
             capacity,
             selector,
+            deadline,
         })
     }
 
@@ -157,10 +185,12 @@ impl Engine {
                 ),
             }));
         }
+        let named = dto.source.is_some();
         let asked = self.sources.iter().filter(|(name, at_work)| {
             dto.source.as_ref().is_none_or(|s| s == *name)
-                && match at_work {
-                    AtWork::Csv(csv) => csv.may_match(selector),
+                && match &at_work.worker {
+                    Worker::Csv(csv) => (named || is_plain_range(dto)) && csv.may_match(selector),
+                    Worker::Flow(flow) => flow.may_match(selector, dto.take, named),
                 }
         });
         Ok(asked.collect())
@@ -169,40 +199,98 @@ impl Engine {
     /// What the sources have for a DTO.
     fn plans(&self, resolved: &Resolved, stop: &Arc<AtomicBool>) -> Result<Plans, Halt> {
         let Resolved { dto, selector, .. } = resolved;
-        let parts = resolved.asked.iter().map(|(name, snapshot)| {
-            let AtWork::Csv(csv) = &self.sources[name];
-            let plan = csv.plan(&self.pool, snapshot, selector, stop);
-            Ok(Part {
-                name: name.clone(),
-                plan: plan.map_err(|e| source_failed(dto, name, e))?,
-            })
+        let parts = resolved.asked.iter().map(|(name, asked)| {
+            let at_work = &self.sources[name];
+            let has = match (&at_work.worker, asked) {
+                (Worker::Csv(csv), Asked::Files(snapshot)) => {
+                    unable(dto, name)?;
+                    let selector = selector.with(&at_work.notes);
+                    let plan = csv.plan(&self.pool, snapshot, &selector, stop);
+                    Has::Files(plan.map_err(|e| read_failed(dto, name, e))?)
+                }
+                _ => Has::Flow,
+            };
+            let name = name.clone();
+            Ok(Part { name, has })
         });
         let parts = parts.collect::<Result<Vec<_>, Halt>>()?;
-        let matched = parts.iter().map(|p| devices(&p.name, &p.plan).len() as u64);
+        let matched = parts.iter().map(|p| p.devices().len() as u64);
         let matched = matched.sum();
-        if matched == 0 {
-            return Err(Halt::Failed(RetrievalFailure::NothingMatches {
-                dto: dto.name.clone(),
-                selector: selector::words(dto),
-                known: self.known(stop),
-            }));
+        let flows = parts.iter().any(|p| matches!(p.has, Has::Flow));
+        if matched == 0 && !flows {
+            return Err(self.nothing(dto, stop));
         }
         Ok(Plans { parts, matched })
+    }
+
+    /// Nothing matches.
+    fn nothing(&self, dto: &Dto, stop: &Arc<AtomicBool>) -> Halt {
+        Halt::Failed(RetrievalFailure::NothingMatches {
+            dto: dto.name.clone(),
+            selector: selector::words(dto),
+            known: self.known(stop),
+        })
+    }
+
+    /// Lets a source say what it has for a DTO, in a thread of its own.
+    fn flow(self: &Arc<Self>, name: &Name, resolved: &Resolved, stop: &Arc<AtomicBool>) -> Inlet {
+        let (outlet, inlet) = Outlet::pair();
+        let ask = Ask {
+            selector: resolved.selector.with(&self.sources[name].notes),
+            take: resolved.dto.take,
+            aggregate: resolved.dto.aggregate,
+            deadline: resolved.deadline,
+            stop: Arc::clone(stop),
+        };
+        let (engine, name) = (Arc::clone(self), name.clone());
+        let fetch = move || {
+            let Worker::Flow(flow) = &engine.sources[&name].worker else {
+                return;
+            };
+            let ended = flow.fetch(&ask, &outlet);
+            // Whoever took the readings may have gone by now.
+            let _ = outlet.end(ended.map_err(|e| chain(&e)));
+        };
+        if let Err(e) = self.hands.start(fetch) {
+            // Nobody holds the other end any more, which its reader sees.
+            tracing::warn!("no thread for a source: {e}");
+        }
+        inlet
     }
 
     /// Kinds, locations and sources of the node, in words.
     fn known(&self, stop: &Arc<AtomicBool>) -> String {
         let (mut kinds, mut locations) = (BTreeSet::new(), BTreeSet::new());
         let mut silent = Vec::new();
-        for (name, AtWork::Csv(csv)) in &self.sources {
-            match csv.plan_now(&self.pool, &Selector::all(), stop) {
-                Ok(plan) if plan.series.is_empty() => {
-                    silent.push(format!("source {name} has no rows in {}", csv.reads()));
-                }
-                Ok(plan) => {
-                    kinds.extend(plan.series.iter().map(|s| s.key.kind.to_string()));
-                    locations.extend(plan.series.iter().map(|s| s.key.location.to_string()));
-                }
+        for (name, at_work) in &self.sources {
+            let mut met = |kind: &str, location: &str| {
+                kinds.insert(kind.to_owned());
+                locations.insert(location.to_owned());
+            };
+            let found = match &at_work.worker {
+                Worker::Csv(csv) => csv
+                    .plan_now(&self.pool, &Selector::all(), stop)
+                    .map(|plan| {
+                        let keys = plan.series.iter().map(|s| &s.key);
+                        keys.for_each(|k| met(&k.kind, &k.location));
+                        plan.series.len()
+                    })
+                    .map_err(|e| e.to_string()),
+                Worker::Flow(flow) => flow
+                    .known(stop)
+                    .map(|known| {
+                        let keys = known.iter().map(|k| &k.key);
+                        keys.for_each(|k| met(&k.kind, &k.location));
+                        known.len()
+                    })
+                    .map_err(|e| chain(&e)),
+            };
+            match found {
+                Ok(0) => silent.push(format!(
+                    "source {name} has no readings in {}",
+                    at_work.reads()
+                )),
+                Ok(_) => {}
                 Err(e) => silent.push(format!("source {name}: {e}")),
             }
         }
@@ -243,34 +331,64 @@ fn compiled(dto: &Dto) -> Result<Selector, Halt> {
     })
 }
 
-fn source_failed(dto: &Dto, source: &Name, e: ReadError) -> Halt {
+fn read_failed(dto: &Dto, source: &Name, e: ReadError) -> Halt {
     match e {
         ReadError::Stopped => Halt::Stopped,
-        e => Halt::Failed(RetrievalFailure::Source {
-            dto: dto.name.clone(),
-            source_name: source.clone(),
-            reason: e.to_string(),
-        }),
+        e => source_failed(dto, source, e.to_string()),
     }
 }
 
-fn devices<'a>(name: &'a Name, plan: &'a Plan) -> HashSet<(&'a Name, &'a str)> {
-    let devices = plan.series.iter().map(|s| (name, &*s.key.device));
-    devices.collect()
+fn source_failed(dto: &Dto, source: &Name, reason: String) -> Halt {
+    Halt::Failed(RetrievalFailure::Source {
+        dto: dto.name.clone(),
+        source_name: source.clone(),
+        reason,
+    })
 }
 
-/// Writes what was counted into the coverage.
-fn settle(coverage: &mut Coverage, answered: &HashSet<(Name, Arc<str>)>, tally: &Tally) {
-    coverage.answered = answered.len() as u64;
-    coverage.failed = coverage.failed.min(coverage.matched - coverage.answered);
-    coverage.empty = coverage.matched - coverage.answered - coverage.failed;
-    coverage.used = tally.used;
-    coverage.marked = tally.marked;
-    coverage.lost.clone_from(&tally.lost);
-    coverage.read = tally.used + tally.lost_total();
-    coverage.cited = tally.cited();
-    coverage.rows = tally.rows;
-    coverage.bytes = tally.bytes;
+/// An error with what caused it, in words.
+fn chain(e: &dyn std::error::Error) -> String {
+    let mut words = e.to_string();
+    let mut source = e.source();
+    while let Some(e) = source {
+        words = format!("{words}: {e}");
+        source = e.source();
+    }
+    words
+}
+
+/// Whether a DTO asks for readings that are there, as they are.
+fn is_plain_range(dto: &Dto) -> bool {
+    dto.take == Take::Range && dto.aggregate.is_none()
+}
+
+/// Files answer nothing but ranges.
+fn unable(dto: &Dto, name: &Name) -> Result<(), Halt> {
+    let error = match (dto.take, dto.aggregate) {
+        (Take::Range, None) => return Ok(()),
+        (Take::Range, Some(_)) => SourceError::NoAggregate,
+        (Take::Now | Take::Live { .. }, _) => SourceError::NotLive,
+    };
+    Err(source_failed(dto, name, error.to_string()))
+}
+
+impl Part {
+    /// Devices that match, as far as they are known beforehand.
+    fn devices(&self) -> HashSet<&str> {
+        match &self.has {
+            Has::Files(plan) => plan.series.iter().map(|s| &*s.key.device).collect(),
+            Has::Flow => HashSet::new(),
+        }
+    }
+}
+
+impl AtWork {
+    fn reads(&self) -> String {
+        match &self.worker {
+            Worker::Csv(csv) => csv.reads(),
+            Worker::Flow(flow) => flow.reads(),
+        }
+    }
 }
 
 /// Whether the data is as complete and as good as the DTO wants.
@@ -316,25 +434,46 @@ impl Resolved {
     /// What to compare with other DTOs; `None` when the files changed so short a
     /// while ago that another change could look the same.
     fn question(&self) -> Option<Question> {
-        let sorted = |patterns: &[String]| {
-            let mut patterns = patterns.to_vec();
-            patterns.sort_unstable();
-            patterns.dedup();
-            patterns
-        };
-        let states = self.asked.iter();
-        let states = states.map(|(name, s)| Some((name.clone(), s.number?)));
+        let states = self.asked.iter().map(|(name, asked)| {
+            let number = match asked {
+                Asked::Files(snapshot) => snapshot.number,
+                Asked::Flow(number) => *number,
+            };
+            Some((name.clone(), number?))
+        });
+        let states = states.collect::<Option<_>>()?;
         Some(Question {
             index: self.index,
             capacity: self.capacity,
-            kind: sorted(&self.dto.kind),
-            location: sorted(&self.dto.location),
-            device: sorted(&self.dto.device),
-            from: self.dto.from.0,
-            to: self.dto.to.0,
-            states: states.collect::<Option<_>>()?,
+            asks: asks(&self.dto),
+            states,
         })
     }
+
+    /// Whether the same batches can be made again: what sources send may be
+    /// another the next time.
+    fn is_repeatable(&self) -> bool {
+        let mut asked = self.asked.iter();
+        asked.all(|(_, asked)| matches!(asked, Asked::Files(_)))
+    }
+}
+
+/// What a DTO asks for, in a form in which the same is equal.
+fn asks(dto: &Dto) -> String {
+    let mut same = dto.clone();
+    // How it is called, and what is enough, makes no other batches.
+    same.need = None;
+    same.bad_rows = None;
+    for patterns in [&mut same.kind, &mut same.location, &mut same.device] {
+        patterns.sort_unstable();
+        patterns.dedup();
+    }
+    let json = serde_json::to_value(&same).map(|mut json| {
+        json["name"] = serde_json::Value::Null;
+        json.to_string()
+    });
+    // A DTO always has a JSON form.
+    json.unwrap_or_default()
 }
 
 impl Done {

@@ -1,16 +1,23 @@
 //! What a DTO asks for, compiled.
 
-use fades_task::mtw::Dto;
+use std::sync::Arc;
+
+use fades_task::mtw::{Dto, Near};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
+use crate::notes::{Note, Notes, distance};
 use crate::series::SeriesKey;
 
-/// Globs over kinds, locations and devices, and a range of time.
+/// Globs over kinds, locations and devices, what the operator says of devices,
+/// and a range of time.
 #[derive(Debug, Clone)]
 pub(crate) struct Selector {
     kind: Option<GlobSet>,
     location: Option<GlobSet>,
     device: Option<GlobSet>,
+    labels: Arc<Vec<(String, GlobSet)>>,
+    near: Option<Near>,
+    notes: Option<Arc<Notes>>,
     /// ns since 1970 UTC, inclusive.
     pub(crate) from: i64,
     /// Exclusive, except that `i64::MAX` means no end.
@@ -27,19 +34,33 @@ impl Selector {
             kind: globs("kind", &dto.kind)?,
             location: globs("location", &dto.location)?,
             device: globs("device", &dto.device)?,
+            labels: Arc::new(labels(dto)?),
+            near: dto.near,
+            notes: None,
             from: dto.from.0,
             to: dto.to.0,
         })
     }
 
     /// Everything there is.
-    pub(crate) const fn all() -> Self {
+    pub(crate) fn all() -> Self {
         Self {
             kind: None,
             location: None,
             device: None,
+            labels: Arc::default(),
+            near: None,
+            notes: None,
             from: i64::MIN,
             to: i64::MAX,
+        }
+    }
+
+    /// The same for a source whose operator said `notes` of its devices.
+    pub(crate) fn with(&self, notes: &Arc<Notes>) -> Self {
+        Self {
+            notes: Some(Arc::clone(notes)),
+            ..self.clone()
         }
     }
 
@@ -56,7 +77,22 @@ impl Selector {
     }
 
     pub(crate) fn device(&self, device: &str) -> bool {
-        self.device.as_ref().is_none_or(|g| g.is_match(device))
+        self.device.as_ref().is_none_or(|g| g.is_match(device)) && self.noted(device)
+    }
+
+    /// Whether labels and place of a device match.
+    fn noted(&self, device: &str) -> bool {
+        if self.labels.is_empty() && self.near.is_none() {
+            return true;
+        }
+        let Some(note) = self.notes.as_ref().and_then(|n| n.of(device)) else {
+            return false;
+        };
+        let has = |(name, globs): &(String, GlobSet)| {
+            let value = note.labels.get(name);
+            value.is_some_and(|value| globs.is_match(value))
+        };
+        self.labels.iter().all(has) && self.near.is_none_or(|near| is_near(note, near))
     }
 
     pub(crate) const fn within(&self, time: i64) -> bool {
@@ -72,6 +108,20 @@ impl Selector {
     pub(crate) const fn contains(&self, oldest: i64, newest: i64) -> bool {
         self.within(oldest) && self.within(newest)
     }
+}
+
+fn is_near(note: &Note, near: Near) -> bool {
+    note.at
+        .is_some_and(|at| distance(at, near.at) <= near.within.metres())
+}
+
+fn labels(dto: &Dto) -> Result<Vec<(String, GlobSet)>, String> {
+    let labels = dto.labels.iter().map(|(name, patterns)| {
+        let globs = globs(&format!("labels.{name}"), patterns)?;
+        Ok(globs.map(|globs| (name.clone(), globs)))
+    });
+    let labels: Result<Vec<_>, String> = labels.collect();
+    Ok(labels?.into_iter().flatten().collect())
 }
 
 fn globs(field: &str, patterns: &[String]) -> Result<Option<GlobSet>, String> {
@@ -97,11 +147,19 @@ pub(crate) fn words(dto: &Dto) -> String {
         ("location", &dto.location),
         ("device", &dto.device),
     ];
-    let words: Vec<String> = fields
+    let mut words: Vec<String> = fields
         .iter()
         .filter(|(_, patterns)| !patterns.is_empty())
         .map(|(field, patterns)| format!("{field} {}", patterns.join(" or ")))
         .collect();
+    let labels = dto.labels.iter();
+    words.extend(labels.map(|(name, patterns)| format!("label {name} {}", patterns.join(" or "))));
+    if let Some(Near { at, within }) = dto.near {
+        words.push(format!("within {within} of {}, {}", at[0], at[1]));
+    }
+    if let Some(task) = &dto.result {
+        words.push(format!("answers of {task}"));
+    }
     if words.is_empty() {
         "anything".to_owned()
     } else {
@@ -111,23 +169,23 @@ pub(crate) fn words(dto: &Dto) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::{Selector, words};
+    use crate::config::DeviceNote;
+    use crate::notes::Notes;
     use crate::series::SeriesKey;
-    use fades_task::mtw::Dto;
+    use fades_task::mtw::{Dto, Near};
     use fades_task::time::Time;
 
     fn dto(kind: &[&str], location: &[&str]) -> Dto {
         let owned = |p: &[&str]| p.iter().map(|p| (*p).to_owned()).collect();
         Dto {
-            name: "d".parse().unwrap(),
             kind: owned(kind),
             location: owned(location),
-            device: vec![],
-            source: None,
             from: Time(10),
             to: Time(20),
-            need: None,
-            bad_rows: None,
+            ..Dto::all("d".parse().unwrap())
         }
     }
 
@@ -151,6 +209,37 @@ mod tests {
         assert!(matches(&all, "t", "x"));
         assert!(!matches(&all, "t", "y"));
         assert!(matches(&dto(&[], &[]), "t", ""));
+    }
+
+    #[test]
+    fn labels_and_places_come_from_the_notes_of_the_source() {
+        let note = DeviceNote {
+            device: "board-*".to_owned(),
+            labels: [("floor".to_owned(), "3".to_owned())].into(),
+            at: Some([57.15, -2.09]),
+            expected: None,
+        };
+        let notes = Arc::new(Notes::new(&[note]));
+        let matches = |dto: &Dto, device: &str| {
+            let selector = Selector::compile(dto).unwrap();
+            assert!(!selector.device(device), "without notes nothing is known");
+            selector.with(&notes).device(device)
+        };
+        let mut third = dto(&[], &[]);
+        third.labels = [("floor".to_owned(), vec!["3".to_owned()])].into();
+        assert!(matches(&third, "board-1"));
+        assert!(!matches(&third, "other"));
+        third.labels = [("floor".to_owned(), vec!["4".to_owned()])].into();
+        assert!(!matches(&third, "board-1"));
+        let mut near = dto(&[], &[]);
+        for (within, expected) in [("2km", true), ("500m", false)] {
+            near.near = Some(Near {
+                at: [57.16, -2.09],
+                within: within.parse().unwrap(),
+            });
+            assert_eq!(matches(&near, "board-1"), expected, "{within}");
+        }
+        assert_eq!(words(&near), "within 500m of 57.16, -2.09");
     }
 
     #[test]

@@ -94,6 +94,8 @@ fn start(user: Option<u32>) -> (Started, BrokerReport) {
         budget: Size(16 << 20),
         chunk: Size(4 << 20),
         base: "/".to_owned(),
+        readings: None,
+        credentials: None,
     };
     let started = Started {
         child,
@@ -120,6 +122,7 @@ impl Started {
             run: 1,
             dtos,
             window: Size(4 << 20),
+            within: None,
         };
         self.control.send(&request, &[], &[given.as_fd()]).unwrap();
         let frame = tender.receive::<Feed>(soon()).unwrap().unwrap();

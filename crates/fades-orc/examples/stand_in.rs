@@ -448,6 +448,8 @@ fn broker() -> Outcome<()> {
                     devices: vec![],
                     readings: 3,
                     batch_bytes: 2 << 20,
+                    exact: true,
+                    sample: Vec::new(),
                 };
                 let previews = Ok(dtos.iter().map(preview).collect());
                 say(&BrokerReport::Previewed { id, previews })?;

@@ -292,11 +292,17 @@ impl Driver {
     }
 
     fn retrieve(&mut self, run: RunId) {
-        let Some((dtos, end)) = self.pool.for_broker(run) else {
+        let Some(retrieval) = self.pool.for_broker(run) else {
             return;
         };
         if let Some(broker) = &self.broker {
-            broker.retrieve(run.0, dtos, self.config.broker.chunk, &end);
+            // What is left after that is for the function.
+            let left = |by: Time| by.0.saturating_sub(wall_time().0).max(0) as u64 / 5 * 4;
+            let within = retrieval
+                .finish_by
+                .map(left)
+                .map(fades_task::quantity::Duration);
+            broker.retrieve(run.0, &retrieval, self.config.broker.chunk, within);
         }
     }
 

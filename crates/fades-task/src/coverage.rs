@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::identity::Name;
+use crate::time::Time;
 
 /// Coverage of one DTO: devices asked and heard, readings used and lost.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -33,6 +34,9 @@ pub struct Coverage {
     pub lost: BTreeMap<LossReason, u64>,
     /// The first few bad rows.
     pub cited: Vec<BadRow>,
+    /// The first few devices that failed or were late.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub absent: Vec<Absent>,
     /// Rows (lines of files, records) looked at.
     pub rows: u64,
     /// Bytes fetched from the sources, as they came (compressed, if they were).
@@ -55,6 +59,7 @@ impl Coverage {
             marked: 0,
             lost: BTreeMap::new(),
             cited: Vec::new(),
+            absent: Vec::new(),
             rows: 0,
             bytes: 0,
         }
@@ -65,6 +70,22 @@ impl Coverage {
     pub fn lost_total(&self) -> u64 {
         self.lost.values().sum()
     }
+}
+
+/// A device that was asked and did not answer.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Absent {
+    /// The source.
+    pub source: Name,
+    /// Identifier of the device.
+    pub device: String,
+    /// It had not answered in time; otherwise it failed.
+    pub late: bool,
+    /// When it was heard last, if it was.
+    pub since: Option<Time>,
+    /// What is wrong, in words.
+    pub reason: String,
 }
 
 /// Why a reading was lost.
@@ -87,6 +108,12 @@ pub enum LossReason {
     BadText,
     /// The row names no device or no kind.
     Unnamed,
+    /// Its unit cannot be converted to the one that the DTO asks for.
+    Unit,
+    /// The same reading came before.
+    Duplicate,
+    /// There was no room to keep it until it was wanted.
+    Overflow,
 }
 
 impl LossReason {
@@ -101,6 +128,9 @@ impl LossReason {
             Self::BadTime => "the time cannot be read",
             Self::BadText => "not text in the configured encoding",
             Self::Unnamed => "no device or kind",
+            Self::Unit => "a unit that cannot be converted",
+            Self::Duplicate => "the same reading came before",
+            Self::Overflow => "more than there was room for",
         }
     }
 }

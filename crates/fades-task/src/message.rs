@@ -12,7 +12,7 @@ use crate::exit::Exit;
 use crate::identity::Name;
 use crate::limits::{Isolation, Limits};
 use crate::mtw::Dto;
-use crate::quantity::Size;
+use crate::quantity::{Duration, Size};
 use crate::resource::{Device, Preview, SourceReport};
 use crate::result::{Breakdown, RetrievalFailure};
 use crate::shell::{Class, Needs};
@@ -280,6 +280,12 @@ pub enum BrokerRequest {
         chunk: Size,
         /// Folder against which relative paths of sources are resolved.
         base: String,
+        /// Folder of the readings that are recorded; none: nothing is recorded.
+        #[serde(default)]
+        readings: Option<String>,
+        /// Folder of systemd's credentials, in which secrets are looked for too.
+        #[serde(default)]
+        credentials: Option<String>,
     },
     /// Fetch the DTOs of a run and feed them to a tender. Descriptor: the
     /// broker's end of the tender's data channel.
@@ -290,6 +296,10 @@ pub enum BrokerRequest {
         dtos: Vec<Dto>,
         /// The tender's input window, bytes: no batch may be longer.
         window: Size,
+        /// Devices that have not answered by then are late, time from now; none:
+        /// no limit but those of the sources.
+        #[serde(default)]
+        within: Option<Duration>,
     },
     /// Stop fetching for a run; answered by its `RetrieveEnded` (once).
     Cancel {

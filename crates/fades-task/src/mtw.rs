@@ -4,12 +4,14 @@
 //! signature), TOML in files. Unknown fields are refused. At acceptance the
 //! node turns each [`Retrieve`] into a [`Dto`] whose times are absolute.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::identity::{ImageRef, Name};
 use crate::limits::{Isolation, Limits};
-use crate::quantity::{Duration, Share};
+use crate::quantity::{Distance, Duration, Share};
 use crate::time::{Time, Zone};
 
 /// A task as it is signed.
@@ -77,7 +79,8 @@ impl Patterns {
 /// One `retrieve` entry: a DTO as the submitter writes it.
 ///
 /// `from` and `to` are absolute, `last` is relative to acceptance; without any
-/// of them all readings are meant.
+/// of them all readings are meant. `now` asks for the newest reading of each
+/// device instead, `collect` for those that arrive from acceptance on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Retrieve {
@@ -104,12 +107,104 @@ pub struct Retrieve {
     /// The time before acceptance; excludes `from` and `to`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<Duration>,
+    /// Labels that the operator gave devices, by name: globs.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, Patterns>,
+    /// Only devices near a place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub near: Option<Near>,
+    /// UCUM code of the unit that readings are converted to; those of a unit that
+    /// cannot be are lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+    /// One reading of each device: the newest, asked for when the task runs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub now: bool,
+    /// The readings that arrive from acceptance on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collect: Option<Collect>,
+    /// What the source shall make of the readings itself, instead of raw rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aggregate: Option<Aggregate>,
+    /// The readings that runs of the task of this name answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<Name>,
     /// Share of the devices matched that must answer; without it, one at least.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub need: Option<Share>,
     /// Share of the rows read that may be bad; without it, any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bad_rows: Option<Share>,
+}
+
+/// A place, and how far around it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Near {
+    /// Latitude and longitude, degrees (WGS 84).
+    pub at: [f64; 2],
+    /// Devices at most so far away.
+    pub within: Distance,
+}
+
+/// When live readings are enough: after a time, after a number of them, or
+/// after what comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Collect {
+    /// Time from acceptance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub r#for: Option<Duration>,
+    /// Readings of all devices together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
+}
+
+/// An aggregate that a source makes: one reading for each series and step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Aggregate {
+    /// What to make of the readings of a step.
+    pub of: AggregateKind,
+    /// Length of a step; steps begin at multiples of it since 1970 UTC, which
+    /// is the time of their reading.
+    pub every: Duration,
+}
+
+/// What an aggregate is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AggregateKind {
+    /// Arithmetic mean.
+    Mean,
+    /// Least value.
+    Min,
+    /// Greatest value.
+    Max,
+    /// Sum.
+    Sum,
+    /// Number of readings.
+    Count,
+    /// The first reading's value.
+    First,
+    /// The last reading's value.
+    Last,
+}
+
+impl AggregateKind {
+    /// Its name in tasks, and in the languages of databases.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Mean => "mean",
+            Self::Min => "min",
+            Self::Max => "max",
+            Self::Sum => "sum",
+            Self::Count => "count",
+            Self::First => "first",
+            Self::Last => "last",
+        }
+    }
 }
 
 /// The `function` part: DMF metadata.
@@ -176,6 +271,64 @@ pub struct Dto {
     pub need: Option<Share>,
     /// Share of the rows read that may be bad.
     pub bad_rows: Option<Share>,
+    /// Which readings of the range.
+    #[serde(default)]
+    pub take: Take,
+    /// Labels of devices, globs by name.
+    #[serde(default)]
+    pub labels: BTreeMap<String, Vec<String>>,
+    /// Only devices near a place.
+    #[serde(default)]
+    pub near: Option<Near>,
+    /// Unit that readings are converted to, a UCUM code.
+    #[serde(default)]
+    pub unit: Option<String>,
+    /// An aggregate that the source makes.
+    #[serde(default)]
+    pub aggregate: Option<Aggregate>,
+    /// Answers of this task instead of a source.
+    #[serde(default)]
+    pub result: Option<Name>,
+}
+
+impl Dto {
+    /// A DTO that asks for everything.
+    #[must_use]
+    pub const fn all(name: Name) -> Self {
+        Self {
+            name,
+            kind: Vec::new(),
+            location: Vec::new(),
+            device: Vec::new(),
+            source: None,
+            from: Time(i64::MIN),
+            to: Time(i64::MAX),
+            need: None,
+            bad_rows: None,
+            take: Take::Range,
+            labels: BTreeMap::new(),
+            near: None,
+            unit: None,
+            aggregate: None,
+            result: None,
+        }
+    }
+}
+
+/// Which readings of its range a DTO asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(tag = "what", rename_all = "lowercase")]
+pub enum Take {
+    /// All that are there.
+    #[default]
+    Range,
+    /// The newest of each series, as it is now.
+    Now,
+    /// Those that arrive, until the range ends or there are enough.
+    Live {
+        /// Readings of all series together; none: as many as arrive.
+        count: Option<u64>,
+    },
 }
 
 /// What is wrong with a task although its syntax is right.
@@ -184,6 +337,27 @@ pub enum MtwError {
     /// `last` beside `from` or `to`.
     #[error("retrieve {0}: \"last\" excludes \"from\" and \"to\": remove one of them")]
     TwoRanges(Name),
+    /// More than one of a range, `now` and `collect`.
+    #[error(
+        "retrieve {0}: a range (\"from\", \"to\", \"last\"), \"now\" and \"collect\" exclude each other: keep one"
+    )]
+    TwoWays(Name),
+    /// `collect` without an end.
+    #[error("retrieve {0}: collect needs an end: give it \"for\" (at most 24h), \"count\" or both")]
+    NoEnd(Name),
+    /// `near` that is no place.
+    #[error("retrieve {0}: near.at is no place: write [latitude, longitude] in degrees")]
+    NoPlace(Name),
+    /// `aggregate` with what cannot be aggregated.
+    #[error(
+        "retrieve {0}: an aggregate needs a step (\"every\") of at least 1ms, and a range instead of \"now\" or \"collect\""
+    )]
+    NoStep(Name),
+    /// `result` beside `source`.
+    #[error(
+        "retrieve {0}: \"result\" excludes \"source\", \"now\", \"collect\", \"near\", \"labels\" and \"aggregate\": remove them"
+    )]
+    ResultAlone(Name),
     /// `from` not before `to`.
     #[error("retrieve {0}: \"from\" ({1}) is not before \"to\" ({2})")]
     EmptyRange(Name, Time, Time),
@@ -254,6 +428,30 @@ impl Mtw {
 }
 
 impl Retrieve {
+    /// An entry that asks for everything.
+    #[must_use]
+    pub const fn all(name: Name) -> Self {
+        Self {
+            name,
+            kind: None,
+            location: None,
+            device: None,
+            source: None,
+            from: None,
+            to: None,
+            last: None,
+            labels: BTreeMap::new(),
+            near: None,
+            unit: None,
+            now: false,
+            collect: None,
+            aggregate: None,
+            result: None,
+            need: None,
+            bad_rows: None,
+        }
+    }
+
     fn check(&self) -> Result<(), MtwError> {
         if self.last.is_some() && (self.from.is_some() || self.to.is_some()) {
             return Err(MtwError::TwoRanges(self.name.clone()));
@@ -263,12 +461,16 @@ impl Retrieve {
         {
             return Err(MtwError::EmptyRange(self.name.clone(), from, to));
         }
+        self.check_way()?;
+        let labels = self.labels.values();
+        let labels = labels.map(|patterns| ("labels", Some(patterns)));
         let fields = [
             ("kind", &self.kind),
             ("location", &self.location),
             ("device", &self.device),
         ];
-        for (field, patterns) in fields {
+        let fields = fields.map(|(field, patterns)| (field, patterns.as_ref()));
+        for (field, patterns) in fields.into_iter().chain(labels) {
             for pattern in patterns.iter().flat_map(|p| p.as_slice()) {
                 let reason = match pattern.len() {
                     0 => "it is empty",
@@ -287,17 +489,61 @@ impl Retrieve {
         Ok(())
     }
 
+    /// Whether the ways to ask fit together.
+    fn check_way(&self) -> Result<(), MtwError> {
+        let name = || self.name.clone();
+        let range = self.from.is_some() || self.to.is_some() || self.last.is_some();
+        let ways = [range, self.now, self.collect.is_some()];
+        if ways.into_iter().filter(|w| *w).count() > 1 {
+            return Err(MtwError::TwoWays(name()));
+        }
+        if let Some(collect) = self.collect {
+            let long = collect.r#for.is_some_and(|d| d > Collect::LONGEST);
+            if long || collect.r#for.is_none() && collect.count.is_none() {
+                return Err(MtwError::NoEnd(name()));
+            }
+        }
+        if let Some(Near { at: [lat, lon], .. }) = self.near
+            && !(lat.abs() <= 90.0 && lon.abs() <= 180.0)
+        {
+            return Err(MtwError::NoPlace(name()));
+        }
+        if let Some(aggregate) = self.aggregate
+            && (aggregate.every.0 < 1_000_000 || self.now || self.collect.is_some())
+        {
+            return Err(MtwError::NoStep(name()));
+        }
+        let ways = self.source.is_some() || self.now || self.collect.is_some();
+        let devices = self.near.is_some() || !self.labels.is_empty();
+        if self.result.is_some() && (ways || devices || self.aggregate.is_some()) {
+            return Err(MtwError::ResultAlone(name()));
+        }
+        Ok(())
+    }
+
     /// The DTO that this entry means for a task accepted at `accepted`.
     #[must_use]
     pub fn resolve(&self, accepted: Time) -> Dto {
         let globs = |p: &Option<Patterns>| p.as_ref().map_or(vec![], |p| p.as_slice().to_vec());
-        let (from, to) = match self.last {
-            Some(last) => (accepted.before(last), accepted),
-            None => (
+        let (from, to) = match (self.last, self.collect) {
+            (Some(last), _) => (accepted.before(last), accepted),
+            (None, Some(collect)) => {
+                let longest = collect.r#for.unwrap_or(Collect::LONGEST);
+                (accepted, accepted.after(longest))
+            }
+            (None, None) => (
                 self.from.unwrap_or(Time(i64::MIN)),
                 self.to.unwrap_or(Time(i64::MAX)),
             ),
         };
+        let take = match self.collect {
+            Some(collect) => Take::Live {
+                count: collect.count,
+            },
+            None if self.now => Take::Now,
+            None => Take::Range,
+        };
+        let labels = self.labels.iter();
         Dto {
             name: self.name.clone(),
             kind: globs(&self.kind),
@@ -308,13 +554,26 @@ impl Retrieve {
             to,
             need: self.need,
             bad_rows: self.bad_rows,
+            take,
+            labels: labels
+                .map(|(name, globs)| (name.clone(), globs.as_slice().to_vec()))
+                .collect(),
+            near: self.near,
+            unit: self.unit.clone(),
+            aggregate: self.aggregate,
+            result: self.result.clone(),
         }
     }
 }
 
+impl Collect {
+    /// Live readings are collected for this long at most.
+    pub const LONGEST: Duration = Duration::from_secs(24 * 3600);
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Mtw, MtwError};
+    use super::{Mtw, MtwError, Take};
     use crate::time::Time;
 
     const GOOD: &str = r#"{
@@ -323,6 +582,55 @@ mod tests {
         "retrieve": [{"name": "pm", "kind": ["pm10", "pm2.5"], "last": "24h"}],
         "function": {"image": "summary"}
     }"#;
+
+    #[test]
+    fn a_range_now_and_collect_exclude_each_other() {
+        let error = |entry: &str| {
+            let text = GOOD.replace(r#""last": "24h""#, entry);
+            let mtw: Mtw = serde_json::from_str(&text).unwrap();
+            mtw.check().map_err(|e| e.to_string())
+        };
+        error(r#""now": true"#).unwrap();
+        error(r#""collect": {"for": "10s"}"#).unwrap();
+        error(r#""near": {"at": [57.1, -2.1], "within": "2km"}, "labels": {"floor": "3"}"#)
+            .unwrap();
+        let cases = [
+            (r#""now": true, "last": "1h""#, "exclude each other"),
+            (
+                r#""now": true, "collect": {"count": 1}"#,
+                "exclude each other",
+            ),
+            (r#""collect": {}"#, "needs an end"),
+            (r#""collect": {"for": "25h"}"#, "needs an end"),
+            (r#""near": {"at": [91, 0], "within": "2km"}"#, "no place"),
+            (
+                r#""aggregate": {"of": "mean", "every": "1us"}"#,
+                "needs a step",
+            ),
+            (
+                r#""now": true, "aggregate": {"of": "mean", "every": "1h"}"#,
+                "needs a step",
+            ),
+            (r#""result": "hourly", "source": "hall""#, "excludes"),
+            (r#""labels": {"floor": ""}"#, "it is empty"),
+        ];
+        for (entry, words) in cases {
+            let said = error(entry).unwrap_err();
+            assert!(said.contains(words), "{entry}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_collection_begins_with_acceptance() {
+        let text = GOOD.replace(
+            r#""last": "24h""#,
+            r#""collect": {"for": "10s", "count": 5}"#,
+        );
+        let mtw: Mtw = serde_json::from_str(&text).unwrap();
+        let dto = mtw.retrieve[0].resolve(Time(7));
+        assert_eq!((dto.from, dto.to), (Time(7), Time(10_000_000_007)));
+        assert_eq!(dto.take, Take::Live { count: Some(5) });
+    }
 
     fn changed(from: &str, to: &str) -> Result<Mtw, serde_json::Error> {
         assert!(GOOD.contains(from));

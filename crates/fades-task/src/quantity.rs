@@ -20,6 +20,9 @@ pub enum QuantityError {
         "{0:?} is no size: write a number and B, KiB, MiB, GiB, kB, MB or GB, such as \"64MiB\""
     )]
     Size(String),
+    /// Not a distance.
+    #[error("{0:?} is no distance: write a number and m or km, such as \"2km\"")]
+    Distance(String),
     /// Not a share.
     #[error("{0:?} is no share: write a percentage between \"0%\" and \"100%\"")]
     Share(String),
@@ -131,6 +134,49 @@ impl fmt::Display for Duration {
             }
         }
         Ok(())
+    }
+}
+
+/// A length, metres; written `"2km"`, `"500m"`.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Distance(f64);
+
+impl Distance {
+    /// Metres; finite and not negative.
+    #[must_use]
+    pub const fn metres(self) -> f64 {
+        self.0
+    }
+}
+
+impl FromStr for Distance {
+    type Err = QuantityError;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        let wrong = || QuantityError::Distance(s.to_owned());
+        let text = s.trim();
+        let (number, scale) = match text.strip_suffix("km") {
+            Some(number) => (number, 1000.0),
+            None => (text.strip_suffix('m').ok_or_else(wrong)?, 1.0),
+        };
+        let number: f64 = number.trim_end().parse().map_err(|_| wrong())?;
+        let metres = number * scale;
+        if metres.is_finite() && metres >= 0.0 {
+            Ok(Self(metres))
+        } else {
+            Err(wrong())
+        }
+    }
+}
+
+impl fmt::Display for Distance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 >= 1000.0 {
+            write!(f, "{}km", self.0 / 1000.0)
+        } else {
+            write!(f, "{}m", self.0)
+        }
     }
 }
 
@@ -259,11 +305,22 @@ text_form!(
     "Size",
     r"^[0-9]+(\.[0-9]+)? ?(B|KiB|MiB|GiB|kB|MB|GB)$"
 );
+text_form!(Distance, "Distance", r"^[0-9]+(\.[0-9]+)? ?k?m$");
 text_form!(Share, "Share", r"^[0-9]+(\.[0-9]+)? ?%$");
 
 #[cfg(test)]
 mod tests {
-    use super::{Duration, Share, Size};
+    use super::{Distance, Duration, Share, Size};
+
+    #[test]
+    fn distances_survive_the_way_to_text_and_back() {
+        for text in ["2km", "500m", "0m", "2.5km"] {
+            assert_eq!(text.parse::<Distance>().unwrap().to_string(), text);
+        }
+        for bad in ["", "2", "km", "-1m", "2 miles", "nanm", "infm"] {
+            assert!(bad.parse::<Distance>().is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn durations_survive_the_way_to_text_and_back() {

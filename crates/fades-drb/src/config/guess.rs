@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::csv::{CsvSource, Encoding, Patterns, Point, TimeColumns};
-use super::{Source, Sources, SourcesError};
+use super::{Common, Kind, Source, Sources, SourcesError};
 use crate::csv::{Preface, is_time, preface};
 
 /// Names by which columns are recognised, in lower case.
@@ -53,7 +53,11 @@ impl Sources {
         let name = "csv"
             .parse()
             .map_err(|e: fades_task::identity::IdentityError| not_guessed(e.to_string()))?;
-        let sources = Self([(name, Source::Csv(csv))].into());
+        let source = Source {
+            common: Common::default(),
+            kind: Kind::Csv(csv),
+        };
+        let sources = Self([(name, source)].into());
         sources.check()?;
         Ok(sources)
     }

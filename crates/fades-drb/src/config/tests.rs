@@ -2,7 +2,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::{Source, Sources, SourcesError};
+use super::{Kind, Sources, SourcesError};
 
 fn csv() -> Value {
     json!({
@@ -53,7 +53,9 @@ fn the_table_of_the_design_is_understood() {
     )
     .unwrap();
     let sources = Sources::parse(&table["source"]).unwrap();
-    let Source::Csv(csv) = sources.0.values().next().unwrap();
+    let Kind::Csv(csv) = &sources.0.values().next().unwrap().kind else {
+        panic!("no CSV source")
+    };
     assert_eq!((csv.delimiter, csv.header, csv.decimal), (';', true, '.'));
 }
 
@@ -64,7 +66,7 @@ fn a_source_of_unknown_kind_is_told_what_exists() {
         (json!({ "a b": {} }), "source.a b"),
         (json!({ "a": 1 }), "source.a is no table"),
         (json!({ "a": {} }), "source.a.type is missing"),
-        (json!({ "a": { "type": "influx" } }), "there is: csv"),
+        (json!({ "a": { "type": "opcua" } }), "there is: csv"),
         (json!({ "a": { "type": 3 } }), "there is: csv"),
     ];
     for (value, words) in cases {
@@ -175,7 +177,7 @@ fn guessed(content: &str) -> Result<super::CsvSource, SourcesError> {
     let path = folder.path().join("rooms [1].csv");
     fs::write(&path, content).unwrap();
     let sources = Sources::guess(&path)?;
-    let Some(Source::Csv(csv)) = sources.0.into_values().next() else {
+    let Some(Kind::Csv(csv)) = sources.0.into_values().next().map(|s| s.kind) else {
         panic!("one source")
     };
     assert!(csv.files.as_slice()[0].ends_with("rooms [[]1].csv"));

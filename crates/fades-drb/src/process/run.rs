@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use fades_task::coverage::Coverage;
 use fades_task::message::{BrokerReport, Feed, Release};
@@ -30,6 +31,17 @@ use crate::retrieve::{Engine, Halt, Next};
 /// Batches that a tender may have: one that the function works on, and the next.
 const OUTSTANDING: usize = 2;
 
+/// What is to be fetched.
+pub(super) struct Wanted {
+    /// Number of the run.
+    pub(super) run: u64,
+    pub(super) dtos: Vec<Dto>,
+    /// No batch may be longer.
+    pub(super) window: Size,
+    /// Devices that have not answered by then are late.
+    pub(super) within: Option<fades_task::quantity::Duration>,
+}
+
 /// A run, from outside.
 pub(super) struct Run {
     shared: Arc<Shared>,
@@ -41,6 +53,8 @@ struct Shared {
     number: u64,
     dtos: Vec<Dto>,
     window: Size,
+    /// Devices that have not answered by then are late.
+    deadline: Option<Instant>,
     data: Channel,
     engine: Arc<Engine>,
     reporter: Reporter,
@@ -67,17 +81,22 @@ struct State {
 impl Run {
     /// Starts fetching and feeding.
     pub(super) fn start(
-        number: u64,
-        dtos: Vec<Dto>,
-        window: Size,
+        wanted: Wanted,
         data: Channel,
         engine: &Arc<Engine>,
         reporter: &Reporter,
         hands: &Hands,
     ) -> Self {
+        let Wanted {
+            run: number,
+            dtos,
+            window,
+            within,
+        } = wanted;
         let shared = Arc::new(Shared {
             number,
             window,
+            deadline: within.and_then(|w| Instant::now().checked_add(w.as_std())),
             data,
             engine: Arc::clone(engine),
             reporter: reporter.clone(),
@@ -239,7 +258,9 @@ impl Shared {
                 reason: e.to_string(),
             })
         })?;
-        let mut taker = self.engine.open(dto, index, capacity, &self.stop)?;
+        let mut taker = self
+            .engine
+            .open(dto, index, capacity, self.deadline, &self.stop)?;
         let urgency = || self.urgency(index);
         loop {
             match taker.next(&urgency)? {

@@ -2,58 +2,95 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use fades_task::coverage::Coverage;
 use fades_task::identity::Name;
-use fades_task::mtw::Dto;
+use fades_task::mtw::{Dto, Take};
 use fades_task::resource::{Device, Preview, Reading, SeriesInfo, SourceReport};
 use fades_task::result::RetrievalFailure;
 use fades_task::time::Time;
 
-use super::{AtWork, Engine, Halt, Part, settle, source_failed};
+use super::production::settle;
+use super::{Engine, Halt, Has, Part, Resolved, chain, read_failed, source_failed};
+use crate::chunk::{Capacity, ChunkSeries};
 use crate::csv::{CsvFiles, Fetch, Plan, ReadError};
+use crate::flow::{Ahead, Ask, Assembly, Outcome};
 use crate::selector::Selector;
+use crate::series::SeriesKey;
+use crate::source::{AtWork, Flowing, Known, Worker};
 
 /// Rows that a source's test shows.
 const SAMPLE: usize = 3;
 
-/// Readings, oldest and newest time of one series.
-type Known = (u64, i64, i64);
+/// How long a test or a preview lets a source talk.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is known of a series: readings (when they were counted), times of the
+/// oldest and newest.
+type Extent = (Option<u64>, Option<i64>, Option<i64>);
 
 impl Engine {
     /// All devices. A source that fails is left out and said in the log; its
     /// test says what is wrong.
     pub(crate) fn resources(&self, stop: &Arc<AtomicBool>) -> Vec<Device> {
         let mut found = Vec::new();
-        for (name, AtWork::Csv(csv)) in &self.sources {
-            match csv.plan_now(&self.pool, &Selector::all(), stop) {
-                Ok(plan) => found.extend(devices(name, &plan, &indexed(&plan))),
+        for (name, at_work) in &self.sources {
+            match self.devices_of(name, at_work, stop) {
+                Ok(devices) => found.extend(devices),
                 Err(e) => tracing::warn!("source {name}: {e}"),
             }
         }
         found
     }
 
-    /// Reads the whole of a source and says what is in it.
-    pub(crate) fn test(
+    fn devices_of(
         &self,
+        name: &Name,
+        at_work: &AtWork,
+        stop: &Arc<AtomicBool>,
+    ) -> Result<Vec<Device>, String> {
+        match &at_work.worker {
+            Worker::Csv(csv) => {
+                let plan = csv.plan_now(&self.pool, &Selector::all(), stop);
+                let plan = plan.map_err(|e| e.to_string())?;
+                Ok(devices(name, at_work, planned(&plan, &indexed(&plan))))
+            }
+            Worker::Flow(flow) => {
+                let known = flow.known(stop).map_err(|e| chain(&e))?;
+                Ok(devices(name, at_work, known))
+            }
+        }
+    }
+
+    /// Tries a source and says what is in it.
+    pub(crate) fn test(
+        self: &Arc<Self>,
         source: &Name,
         stop: &Arc<AtomicBool>,
     ) -> Result<SourceReport, String> {
-        let Some(AtWork::Csv(csv)) = self.sources.get(source) else {
+        let Some(at_work) = self.sources.get(source) else {
             let names = self.sources.keys().map(Name::as_str);
             return Err(format!(
                 "source {source} is none of this node: {}",
                 super::list(names)
             ));
         };
-        self.tested(source, csv, stop).map_err(|e| e.to_string())
+        match &at_work.worker {
+            Worker::Csv(csv) => {
+                let tested = self.tested(source, at_work, csv, stop);
+                tested.map_err(|e| e.to_string())
+            }
+            Worker::Flow(flow) => self.tried(source, at_work, flow, stop),
+        }
     }
 
+    /// Reads the whole of a source of files.
     fn tested(
         &self,
         source: &Name,
+        at_work: &AtWork,
         csv: &CsvFiles,
         stop: &Arc<AtomicBool>,
     ) -> Result<SourceReport, ReadError> {
@@ -61,32 +98,82 @@ impl Engine {
         let plan = csv.plan_now(&self.pool, &selector, stop)?;
         let tally = csv.check(&self.fetch(&selector, stop), &plan)?;
         let mut coverage = Coverage::new(source.clone());
-        let devices = devices(source, &plan, &indexed(&plan));
-        coverage.matched = super::devices(source, &plan).len() as u64;
-        let heard = devices.iter().filter(has_readings);
-        let heard = heard.map(|d| (source.clone(), d.device.as_str().into()));
-        settle(&mut coverage, &heard.collect(), &tally);
-        let sample = csv.sample(&plan, SAMPLE)?.into_iter().map(|s| Reading {
-            time: Time(s.time),
-            device: s.key.device.to_string(),
-            location: s.key.location.to_string(),
-            kind: s.key.kind.to_string(),
-            value: s.value,
-            unit: s.key.unit.to_string(),
-        });
+        let devices = devices(source, at_work, planned(&plan, &indexed(&plan)));
+        let mut names: Vec<&str> = devices.iter().map(|d| d.device.as_str()).collect();
+        names.dedup();
+        coverage.matched = names.len() as u64;
+        let mut heard: Vec<&str> = devices
+            .iter()
+            .filter(has_readings)
+            .map(|d| d.device.as_str())
+            .collect();
+        heard.dedup();
+        settle(&mut coverage, heard.len(), &tally);
+        let sample = csv.sample(&plan, SAMPLE)?.into_iter();
+        let sample = sample.map(|s| shown(&s.key, s.time, s.value));
         Ok(SourceReport {
             source: source.clone(),
             reads: csv.reads(),
             files: plan.files.len() as u64,
-            devices,
             sample: sample.collect(),
+            devices,
+            coverage,
+        })
+    }
+
+    /// Asks a source that sends, until some rows have come.
+    fn tried(
+        self: &Arc<Self>,
+        source: &Name,
+        at_work: &AtWork,
+        flow: &Flowing,
+        stop: &Arc<AtomicBool>,
+    ) -> Result<SourceReport, String> {
+        let take = match flow.live() {
+            Some(_) => Take::Now,
+            None => Take::Range,
+        };
+        let dto = Dto {
+            take,
+            ..Dto::all(source.clone())
+        };
+        let deadline = Instant::now() + PATIENCE;
+        let ask = Ask {
+            selector: Selector::all(),
+            take,
+            aggregate: None,
+            deadline: Some(deadline),
+            stop: Arc::clone(stop),
+        };
+        flow.try_out(&ask).map_err(|e| chain(&e))?;
+        let heard = self.heard(source, &dto, SAMPLE, deadline, stop)?;
+        let known = flow.known(stop).map_err(|e| chain(&e))?;
+        if let (Some(reason), true) = (&heard.outcome.failure, known.is_empty()) {
+            return Err(reason.clone());
+        }
+        let devices = devices(source, at_work, known);
+        let mut coverage = Coverage::new(source.clone());
+        let mut names: Vec<&str> = devices.iter().map(|d| d.device.as_str()).collect();
+        names.dedup();
+        let answered = heard.outcome.answered.len();
+        coverage.matched = names.len().max(answered) as u64;
+        coverage.absent = heard.outcome.absent.into_values().collect();
+        coverage.failed = coverage.absent.iter().filter(|a| !a.late).count() as u64;
+        coverage.late = coverage.absent.len() as u64 - coverage.failed;
+        settle(&mut coverage, answered, &heard.outcome.tally);
+        Ok(SourceReport {
+            source: source.clone(),
+            reads: flow.reads(),
+            files: 0,
+            sample: heard.sample,
+            devices,
             coverage,
         })
     }
 
     /// What these DTOs would fetch.
     pub(crate) fn preview(
-        &self,
+        self: &Arc<Self>,
         dtos: &[Dto],
         stop: &Arc<AtomicBool>,
     ) -> Result<Vec<Preview>, RetrievalFailure> {
@@ -101,33 +188,145 @@ impl Engine {
         })
     }
 
-    fn preview_of(&self, dto: &Dto, stop: &Arc<AtomicBool>) -> Result<Preview, Halt> {
-        let resolved = self.resolve(dto, 0, self.batches.capacity())?;
+    fn preview_of(self: &Arc<Self>, dto: &Dto, stop: &Arc<AtomicBool>) -> Result<Preview, Halt> {
+        let resolved = self.resolve(dto, 0, self.batches.capacity(), None)?;
         let mut preview = Preview {
             name: dto.name.clone(),
             devices: Vec::new(),
             readings: 0,
             batch_bytes: 0,
+            exact: true,
+            sample: Vec::new(),
         };
-        for Part { name, plan } in &self.plans(&resolved, stop)?.parts {
-            let AtWork::Csv(csv) = &self.sources[name];
-            let fetch = self.fetch(&resolved.selector, stop);
-            let counts = csv
-                .count(&fetch, plan)
-                .map_err(|e| source_failed(dto, name, e))?;
-            let mut known = indexed(plan);
-            for (series, known) in &mut known {
-                known.0 = counts.get(series).copied().unwrap_or_default();
+        for part in &self.plans(&resolved, stop)?.parts {
+            match &part.has {
+                Has::Files(plan) => {
+                    self.preview_files(&mut preview, &resolved, part, plan, stop)?
+                }
+                Has::Flow => self.preview_flow(&mut preview, &resolved, part, stop)?,
             }
-            preview.readings += plan
-                .series
-                .iter()
-                .filter_map(|s| counts.get(&s.number))
-                .sum::<u64>();
-            preview.batch_bytes += plan.batch_bytes(fetch.capacity, &counts);
-            preview.devices.extend(devices(name, plan, &known));
+        }
+        if preview.devices.is_empty() {
+            return Err(self.nothing(dto, stop));
         }
         Ok(preview)
+    }
+
+    fn preview_files(
+        &self,
+        preview: &mut Preview,
+        resolved: &Resolved,
+        part: &Part,
+        plan: &Plan,
+        stop: &Arc<AtomicBool>,
+    ) -> Result<(), Halt> {
+        let Part { name, .. } = part;
+        let at_work = &self.sources[name];
+        let Worker::Csv(csv) = &at_work.worker else {
+            return Ok(());
+        };
+        let selector = resolved.selector.with(&at_work.notes);
+        let fetch = self.fetch(&selector, stop);
+        let counts = csv
+            .count(&fetch, plan)
+            .map_err(|e| read_failed(&resolved.dto, name, e))?;
+        let mut known = indexed(plan);
+        for (series, known) in &mut known {
+            known.0 = Some(counts.get(series).copied().unwrap_or_default());
+        }
+        let numbers = plan.series.iter().map(|s| &s.number);
+        preview.readings += numbers.filter_map(|n| counts.get(n)).sum::<u64>();
+        preview.batch_bytes += plan.batch_bytes(fetch.capacity, &counts);
+        let found = devices(name, at_work, planned(plan, &known));
+        preview.devices.extend(found);
+        Ok(())
+    }
+
+    fn preview_flow(
+        self: &Arc<Self>,
+        preview: &mut Preview,
+        resolved: &Resolved,
+        part: &Part,
+        stop: &Arc<AtomicBool>,
+    ) -> Result<(), Halt> {
+        let (dto, name) = (&resolved.dto, &part.name);
+        let at_work = &self.sources[name];
+        let deadline = Instant::now() + PATIENCE;
+        let most = usize::MAX;
+        let heard = self
+            .heard(name, dto, most, deadline, stop)
+            .map_err(|reason| source_failed(dto, name, reason))?;
+        if let Some(reason) = heard.outcome.failure {
+            return Err(source_failed(dto, name, reason));
+        }
+        preview.readings += heard.known.iter().filter_map(|k| k.readings).sum::<u64>();
+        preview.batch_bytes += heard.batch_bytes;
+        preview.exact &= heard.ended;
+        let room = SAMPLE.saturating_sub(preview.sample.len());
+        preview.sample.extend(heard.sample.into_iter().take(room));
+        preview.devices.extend(devices(name, at_work, heard.known));
+        Ok(())
+    }
+
+    /// Lets a source that sends answer a DTO, until it has sent `most` readings or
+    /// time is over.
+    fn heard(
+        self: &Arc<Self>,
+        source: &Name,
+        dto: &Dto,
+        most: usize,
+        deadline: Instant,
+        stop: &Arc<AtomicBool>,
+    ) -> Result<HeardOf, String> {
+        let capacity = self.batches.capacity();
+        let mut dto = dto.clone();
+        dto.source = Some(source.clone());
+        let resolved = self
+            .resolve(&dto, 0, capacity, Some(deadline))
+            .map_err(|_| "its selector cannot be used".to_owned())?;
+        let inlet = self.flow(source, &resolved, stop);
+        let unit = dto.unit.as_deref();
+        // Small chunks, so that time is looked at often.
+        let capacity = Capacity::of(fades_abi::INPUT_PAGE);
+        let mut assembly = Assembly::new(source.clone(), inlet, unit, capacity);
+        let mut heard = HeardOf::default();
+        let mut series: BTreeMap<SeriesKey, (u64, i64, i64)> = BTreeMap::new();
+        let mut readings = 0;
+        while readings < most && Instant::now() < deadline && !stop.load(Ordering::Relaxed) {
+            let (Ahead::Bytes(_), Some(chunk)) = (assembly.ahead(stop), assembly.chunk(0, stop))
+            else {
+                heard.ended = true;
+                break;
+            };
+            for s in &chunk.series {
+                readings += s.rows();
+                heard.show(s);
+                let times = s.segments.iter().flat_map(|s| &s.time);
+                let extent = series
+                    .entry(s.key.clone())
+                    .or_insert((0, i64::MAX, i64::MIN));
+                extent.0 += s.rows() as u64;
+                for &time in times {
+                    extent.1 = extent.1.min(time);
+                    extent.2 = extent.2.max(time);
+                }
+            }
+        }
+        let cost = series.iter().map(|(key, e)| Capacity::cost(key, e.0)).sum();
+        if readings > 0 {
+            heard.batch_bytes = Capacity::bytes(cost).next_multiple_of(fades_abi::INPUT_PAGE);
+        }
+        heard.known = series
+            .into_iter()
+            .map(|(key, (readings, oldest, newest))| Known {
+                key,
+                readings: Some(readings),
+                oldest: Some(oldest),
+                newest: Some(newest),
+            })
+            .collect();
+        heard.outcome = assembly.outcome();
+        Ok(heard)
     }
 
     fn fetch<'a>(&'a self, selector: &'a Selector, stop: &'a Arc<AtomicBool>) -> Fetch<'a> {
@@ -141,47 +340,108 @@ impl Engine {
     }
 }
 
+/// What a source sent when it was asked to look at it.
+#[derive(Default)]
+struct HeardOf {
+    known: Vec<Known>,
+    sample: Vec<Reading>,
+    batch_bytes: u64,
+    /// It said all that it has.
+    ended: bool,
+    outcome: Outcome,
+}
+
+impl HeardOf {
+    fn show(&mut self, series: &ChunkSeries) {
+        let rows = series.segments.iter();
+        let rows = rows.flat_map(|s| s.time.iter().zip(&s.value));
+        let room = SAMPLE.saturating_sub(self.sample.len());
+        let rows = rows.take(room).map(|(t, v)| shown(&series.key, *t, *v));
+        self.sample.extend(rows);
+    }
+}
+
+fn shown(key: &SeriesKey, time: i64, value: f64) -> Reading {
+    Reading {
+        time: Time(time),
+        device: key.device.to_string(),
+        location: key.location.to_string(),
+        kind: key.kind.to_string(),
+        value,
+        unit: key.unit.to_string(),
+    }
+}
+
 fn has_readings(device: &&Device) -> bool {
     let mut series = device.series.iter();
     series.any(|s| s.readings.is_some_and(|n| n > 0))
 }
 
 /// What the indexes know of each series.
-fn indexed(plan: &Plan) -> HashMap<u32, Known> {
-    let mut known = HashMap::new();
+fn indexed(plan: &Plan) -> HashMap<u32, Extent> {
+    let mut known: HashMap<u32, Extent> = HashMap::new();
     let blocks = plan.files.iter().flat_map(|f| &f.blocks);
     for span in blocks.flat_map(|b| &b.spans) {
-        let (readings, oldest, newest) =
-            known.entry(span.series).or_insert((0, i64::MAX, i64::MIN));
-        *readings += span.readings;
-        *oldest = span.oldest.min(*oldest);
-        *newest = span.newest.max(*newest);
+        let (readings, oldest, newest) = known.entry(span.series).or_default();
+        *readings = Some(readings.unwrap_or_default() + span.readings);
+        *oldest = Some(oldest.map_or(span.oldest, |o| o.min(span.oldest)));
+        *newest = (*newest).max(Some(span.newest));
     }
     known
 }
 
-/// The devices of a plan, a device at two locations twice.
-fn devices(source: &Name, plan: &Plan, known: &HashMap<u32, Known>) -> Vec<Device> {
-    let mut found: BTreeMap<(&str, &str), Vec<SeriesInfo>> = BTreeMap::new();
-    for s in &plan.series {
-        let known = known.get(&s.number);
+/// The series of a plan.
+fn planned(plan: &Plan, extents: &HashMap<u32, Extent>) -> Vec<Known> {
+    let known = plan.series.iter().map(|s| {
+        let extent = extents.get(&s.number).copied();
+        let (readings, oldest, newest) = extent.unwrap_or((Some(0), None, None));
+        Known {
+            key: s.key.clone(),
+            readings,
+            oldest,
+            newest,
+        }
+    });
+    known.collect()
+}
+
+/// The devices of these series, a device at two locations twice.
+fn devices(source: &Name, at_work: &AtWork, known: Vec<Known>) -> Vec<Device> {
+    let mut found: BTreeMap<(Arc<str>, Arc<str>), Vec<SeriesInfo>> = BTreeMap::new();
+    for Known {
+        key,
+        readings,
+        oldest,
+        newest,
+    } in known
+    {
         let info = SeriesInfo {
-            kind: s.key.kind.to_string(),
-            unit: s.key.unit.to_string(),
-            readings: Some(known.map_or(0, |k| k.0)),
-            oldest: known.map(|k| Time(k.1)),
-            newest: known.map(|k| Time(k.2)),
+            kind: key.kind.to_string(),
+            unit: key.unit.to_string(),
+            readings,
+            oldest: oldest.map(Time),
+            newest: newest.map(Time),
         };
         found
-            .entry((&s.key.device, &s.key.location))
+            .entry((key.device, key.location))
             .or_default()
             .push(info);
     }
-    let device = |((device, location), series): ((&str, &str), Vec<SeriesInfo>)| Device {
-        source: source.clone(),
-        device: device.to_owned(),
-        location: location.to_owned(),
-        series,
+    let live = match &at_work.worker {
+        Worker::Csv(_) => None,
+        Worker::Flow(flow) => flow.live(),
+    };
+    let device = |((device, location), series): ((Arc<str>, Arc<str>), Vec<SeriesInfo>)| {
+        let note = at_work.notes.of(&device);
+        Device {
+            source: source.clone(),
+            device: device.to_string(),
+            location: location.to_string(),
+            labels: note.map(|n| n.labels.clone()).unwrap_or_default(),
+            at: note.and_then(|n| n.at),
+            liveness: live.map(|live| live.liveness(&device)),
+            series,
+        }
     };
     found.into_iter().map(device).collect()
 }

@@ -43,8 +43,8 @@ pub(crate) struct Shares {
 }
 
 /// A DTO's part in a retrieval.
-pub(crate) struct Taker<'a> {
-    engine: &'a Engine,
+pub(crate) struct Taker {
+    engine: Arc<Engine>,
     resolved: Resolved,
     id: u64,
     retrieval: u64,
@@ -138,11 +138,11 @@ impl Shares {
     }
 }
 
-impl<'a> Taker<'a> {
+impl Taker {
     /// Takes part in the retrieval of `question`, if there is one and somebody
     /// retrieves the same; otherwise begins it.
     pub(super) fn enter(
-        engine: &'a Engine,
+        engine: &Arc<Engine>,
         question: Option<Question>,
         resolved: Resolved,
         stop: &Arc<AtomicBool>,
@@ -150,7 +150,7 @@ impl<'a> Taker<'a> {
         let begin = || Production::new(resolved.clone());
         let (id, retrieval) = engine.shares.lock().enter(question, stop, begin);
         Self {
-            engine,
+            engine: Arc::clone(engine),
             resolved,
             id,
             retrieval,
@@ -235,7 +235,7 @@ impl<'a> Taker<'a> {
         };
         let reclaim = |missing, urgency| shares.reclaim(missing, urgency);
         let reserve = |bytes| shares.budget.reserve(bytes, urgent, reclaim);
-        let made = production.next(self.engine, stop, reserve);
+        let made = production.next(&self.engine, stop, reserve);
         let mut table = shares.lock();
         let Some(r) = table.retrievals.get_mut(&self.retrieval) else {
             return Err(Halt::Stopped);
@@ -316,7 +316,7 @@ impl<'a> Taker<'a> {
     }
 }
 
-impl Drop for Taker<'_> {
+impl Drop for Taker {
     fn drop(&mut self) {
         self.leave();
     }

@@ -177,6 +177,8 @@ fn batch(folder: &Path) -> (BrokerReport, OwnedFd, u64) {
         budget: Size(16 << 20),
         chunk: Size(4 << 20),
         base: data.path().display().to_string(),
+        readings: None,
+        credentials: None,
     };
     control
         .send(&configure, &serde_json::to_vec(&sources).unwrap(), &[])
@@ -187,6 +189,7 @@ fn batch(folder: &Path) -> (BrokerReport, OwnedFd, u64) {
         run: 1,
         dtos: vec![dto("d")],
         window: Size(64 << 20),
+        within: None,
     };
     control.send(&request, &[], &[given.as_fd()]).unwrap();
     let frame = tender.receive::<Feed>(soon()).unwrap().unwrap();

@@ -50,6 +50,8 @@ impl Broker {
             budget: Size(budget),
             chunk: Size(chunk),
             base: base.display().to_string(),
+            readings: None,
+            credentials: None,
         };
         control
             .send(&configure, &serde_json::to_vec(sources).unwrap(), &[])
@@ -85,6 +87,7 @@ impl Broker {
             run,
             dtos,
             window: Size(window),
+            within: None,
         };
         self.control.send(&request, &[], &[theirs.as_fd()]).unwrap();
         ours
@@ -287,17 +290,7 @@ impl Totals {
 }
 
 pub(crate) fn dto(name: &str) -> Dto {
-    Dto {
-        name: name.parse().unwrap(),
-        kind: vec![],
-        location: vec![],
-        device: vec![],
-        source: None,
-        from: Time(i64::MIN),
-        to: Time(i64::MAX),
-        need: None,
-        bad_rows: None,
-    }
+    Dto::all(name.parse().unwrap())
 }
 
 pub(crate) fn time(text: &str) -> Time {

@@ -116,6 +116,7 @@ fn runs_with_few_descriptors() {
             run: 1,
             dtos: vec![dto("d")],
             window: Size(64 << 20),
+            within: None,
         };
         broker
             .control

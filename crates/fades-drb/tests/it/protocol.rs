@@ -344,6 +344,8 @@ fn a_configuration_that_cannot_be_used_is_told_and_ends_the_broker() {
             budget: Size(budget),
             chunk: Size(CHUNK),
             base: "/".to_owned(),
+            readings: None,
+            credentials: None,
         };
         control.send(&configure, blob, &[]).unwrap();
         let report = control
@@ -382,6 +384,7 @@ fn a_run_without_its_channel_ends_the_broker() {
         run: 1,
         dtos: vec![],
         window: Size(64 << 20),
+        within: None,
     };
     broker.control.send(&request, &[], &[]).unwrap();
     assert!(matches!(broker.stop(), Err(ProcessError::Control(_))));
@@ -395,6 +398,7 @@ fn closing_the_control_channel_ends_a_broker_at_work() {
         run: 1,
         dtos: vec![dto("a")],
         window: Size(64 << 20),
+        within: None,
     };
     broker
         .control

@@ -196,7 +196,7 @@ pub struct FunctionList {
 }
 
 /// Answer of `GET /v1/resources`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Resources {
     /// The devices that the node knows.
@@ -204,7 +204,7 @@ pub struct Resources {
 }
 
 /// Answer of `POST /v1/plan`: what would happen to a task.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Plan {
     /// Why the task would be refused, when it would.

@@ -6,7 +6,7 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use fades_task::message::{BrokerReport, BrokerRequest};
-use fades_task::mtw::Dto;
+
 use fades_task::quantity::Size;
 use fades_wire::Channel;
 use fades_wire::spawn::{Child, Program};
@@ -14,6 +14,7 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use tracing::warn;
 
 use super::Input;
+use super::tender::Retrieval;
 use crate::config::BrokerConfig;
 
 /// A broker that reads nothing for this long is given up.
@@ -61,6 +62,8 @@ impl BrokerProcess {
             budget: config.budget,
             chunk: config.chunk,
             base: text(&config.base),
+            readings: None,
+            credentials: None,
         };
         // A JSON value always has a text.
         let sources = serde_json::to_vec(&config.sources).unwrap_or_default();
@@ -68,10 +71,22 @@ impl BrokerProcess {
         self.check(sent);
     }
 
-    /// `window`: no batch of the run may be longer, bytes.
-    pub(super) fn retrieve(&self, run: u64, dtos: Vec<Dto>, window: Size, end: &Channel) {
-        let request = BrokerRequest::Retrieve { run, dtos, window };
-        self.tell(&request, &[end.as_fd()]);
+    /// `window`: no batch of the run may be longer, bytes. `within`: time that
+    /// devices have to answer.
+    pub(super) fn retrieve(
+        &self,
+        run: u64,
+        wanted: &Retrieval,
+        window: Size,
+        within: Option<fades_task::quantity::Duration>,
+    ) {
+        let request = BrokerRequest::Retrieve {
+            run,
+            dtos: wanted.dtos.clone(),
+            window,
+            within,
+        };
+        self.tell(&request, &[wanted.end.as_fd()]);
     }
 
     pub(super) fn tell(&self, request: &BrokerRequest, descriptors: &[BorrowedFd<'_>]) {

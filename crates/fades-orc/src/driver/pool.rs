@@ -32,8 +32,6 @@ use std::time::{Duration, Instant};
 use fades_task::exit::Exit;
 use fades_task::limits::Isolation;
 use fades_task::message::TenderReport;
-use fades_task::mtw::Dto;
-use fades_wire::Channel;
 use tracing::{info, warn};
 
 use self::demand::Demand;
@@ -45,7 +43,7 @@ use self::templates::Templates;
 pub(crate) use self::workers::TemplateError;
 use self::workers::{Farewell, Workers};
 use super::Input;
-use super::tender::{Job, Plan};
+use super::tender::{Job, Plan, Retrieval};
 use crate::api::types::{LogLine, ShellsInfo};
 use crate::cgroup::Groups;
 use crate::config::NodeConfig;
@@ -229,7 +227,7 @@ impl Pool {
 
     /// What the broker shall fetch for a run, and where it shall send it.
     /// Without a channel for it as yet, [`Heard::Retrieve`] follows.
-    pub(super) fn for_broker(&mut self, run: RunId) -> Option<(Vec<Dto>, Channel)> {
+    pub(super) fn for_broker(&mut self, run: RunId) -> Option<Retrieval> {
         if let Some(job) = self.waiting.get_mut(&run) {
             return job.for_broker();
         }

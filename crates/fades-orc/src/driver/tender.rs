@@ -39,6 +39,8 @@ pub(super) struct Job {
     pub(super) start: Start,
     pub(super) params: Vec<u8>,
     dtos: Vec<Dto>,
+    /// When the run must have ended, if the task says so.
+    finish_by: Option<Time>,
     /// Ends of its data channel that nobody has yet.
     data: Option<Data>,
     /// The kind of shell that it needs, once its template has said so.
@@ -47,6 +49,16 @@ pub(super) struct Job {
     pub(super) lost: u32,
     /// The broker was to have its end before there was one.
     pub(super) retrieval_due: bool,
+}
+
+/// What the broker shall fetch.
+#[derive(Debug)]
+pub(super) struct Retrieval {
+    pub(super) dtos: Vec<Dto>,
+    /// When the run must have ended, if the task says so.
+    pub(super) finish_by: Option<Time>,
+    /// Where the broker shall send it.
+    pub(super) end: Channel,
 }
 
 #[derive(Debug)]
@@ -82,6 +94,7 @@ impl Job {
             start,
             params: admission::params(plan.mtw),
             dtos,
+            finish_by: plan.mtw.task.finish_within.map(|w| plan.accepted.after(w)),
             data: None,
             kind: None,
             lost: 0,
@@ -124,14 +137,18 @@ impl Job {
     }
 
     /// What the broker shall fetch, and where it shall send it; once.
-    pub(super) fn for_broker(&mut self) -> Option<(Vec<Dto>, Channel)> {
+    pub(super) fn for_broker(&mut self) -> Option<Retrieval> {
         let Some(data) = &mut self.data else {
             self.retrieval_due = true;
             return None;
         };
         self.retrieval_due = false;
         let end = data.broker.take()?;
-        Some((std::mem::take(&mut self.dtos), end))
+        Some(Retrieval {
+            dtos: std::mem::take(&mut self.dtos),
+            finish_by: self.finish_by,
+            end,
+        })
     }
 }
 

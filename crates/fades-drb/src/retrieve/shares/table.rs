@@ -19,12 +19,9 @@ pub(in crate::retrieve) struct Question {
     /// Index of the DTO in its task, which stands in the header of a batch.
     pub(in crate::retrieve) index: u32,
     pub(in crate::retrieve) capacity: Capacity,
-    pub(in crate::retrieve) kind: Vec<String>,
-    pub(in crate::retrieve) location: Vec<String>,
-    pub(in crate::retrieve) device: Vec<String>,
-    pub(in crate::retrieve) from: i64,
-    pub(in crate::retrieve) to: i64,
-    /// The sources that are asked, with the number of their files' state.
+    /// What the DTO says, without its name.
+    pub(in crate::retrieve) asks: String,
+    /// The sources that are asked, with the number of their state.
     pub(in crate::retrieve) states: Vec<(Name, u64)>,
 }
 
@@ -44,6 +41,8 @@ pub(super) struct Retrieval {
     pub(super) dropped: u32,
     pub(super) work: Work,
     pub(super) plans: Option<Arc<Plans>>,
+    /// A file that was dropped can be made again.
+    pub(super) repeatable: bool,
     pub(super) takers: Vec<Known>,
     /// Ends the making of a batch that nobody wants any more.
     pub(super) stop: Arc<AtomicBool>,
@@ -190,6 +189,7 @@ impl Retrieval {
             files: VecDeque::new(),
             dropped: 0,
             plans: production.plans().cloned(),
+            repeatable: production.is_repeatable(),
             work: Work::Idle(Box::new(production)),
             takers: Vec::new(),
             stop: Arc::default(),
@@ -202,7 +202,9 @@ impl Retrieval {
     pub(super) fn droppable(&self, needed_too: bool) -> usize {
         let least = self.takers.iter().map(|t| t.taken).min();
         let passed = match least {
-            Some(taken) if !needed_too => taken.saturating_sub(self.dropped) as usize,
+            Some(taken) if !(needed_too && self.repeatable) => {
+                taken.saturating_sub(self.dropped) as usize
+            }
             _ => self.files.len(),
         };
         passed.min(self.files.len())

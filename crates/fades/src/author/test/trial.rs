@@ -129,15 +129,8 @@ impl Trial<'_> {
 
     fn dto(&self) -> Result<Dto, Problem> {
         Ok(Dto {
-            name: "csv".parse().or_problem(String::new)?,
             kind: self.kinds.to_vec(),
-            location: Vec::new(),
-            device: Vec::new(),
-            source: None,
-            from: Time(i64::MIN),
-            to: Time(i64::MAX),
-            need: None,
-            bad_rows: None,
+            ..Dto::all("csv".parse().or_problem(String::new)?)
         })
     }
 
@@ -225,6 +218,8 @@ impl Broker {
             budget: BUDGET,
             chunk: CHUNK,
             base: "/".to_owned(),
+            readings: None,
+            credentials: None,
         };
         let blob = serde_json::to_vec(&sources).or_problem(what)?;
         channel.send(&configure, &blob, &[]).or_problem(what)?;
@@ -255,6 +250,7 @@ impl Broker {
             run: 1,
             dtos: vec![dto],
             window: CHUNK,
+            within: None,
         };
         self.channel
             .send(&request, &[], &[data.as_fd()])

