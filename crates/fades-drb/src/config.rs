@@ -22,6 +22,7 @@ mod influx;
 mod modbus;
 mod mqtt;
 mod parquet;
+mod payload;
 
 pub use coap::CoapSource;
 pub use common::{Common, DeviceNote, Record};
@@ -32,6 +33,7 @@ pub use influx::InfluxSource;
 pub use modbus::ModbusSource;
 pub use mqtt::MqttSource;
 pub use parquet::ParquetSource;
+pub use payload::{FormedTime, PayloadFormat, TimeAt, TimeForm, Values};
 
 /// The sources of a node, by name.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]

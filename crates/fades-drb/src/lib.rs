@@ -60,6 +60,7 @@ mod modbus;
 mod mqtt;
 mod notes;
 mod parquet;
+mod payload;
 mod pool;
 mod readings;
 mod retrieve;
