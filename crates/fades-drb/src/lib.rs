@@ -4,6 +4,7 @@
 //!
 //! * [`config`]: the `[source.NAME]` tables of a node's configuration.
 //! * [`process`]: the broker as a process, `run(control)`.
+//! * [`measure`]: the readings store by itself, for benchmarks.
 //!
 //! ```text
 //! Sources ─► Engine ─► selector ─┬► plan (which files, which series) ─► fetch ─┬► chunks ─► batch files ─► tender
@@ -44,11 +45,13 @@
 //! ```
 
 pub mod config;
+pub mod measure;
 pub mod process;
 
 mod batches;
 mod chunk;
 mod coap;
+mod columns;
 mod csv;
 mod flow;
 mod hands;

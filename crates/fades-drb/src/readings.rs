@@ -1,13 +1,50 @@
 //! The readings store: what live sources hear, kept on disk.
+//!
+//! ```text
+//! readings/lock
+//! readings/SOURCE/00000007.head                        what arrived last
+//! readings/SOURCE/2026-11-23_00000001-00000006.parquet  a day, or a part of it
+//! readings/SOURCE/gaps.jsonl                           when readings are missing
+//! ```
+//! Start reading at [`kept`], which says how a reading comes from memory to a
+//! segment. [`disk`] is all that changes the folder; [`scan`] all that reads
+//! segments. Two threads do the work of all sources: `readings-log` writes and
+//! waits for the disk at least once a second, `readings-keep` makes segments,
+//! merges and removes them, at low priority.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
+use fades_task::coverage::LossReason;
 use fades_task::identity::Name;
+use rustix::fs::FlockOperation;
 
+use crate::columns::BlobError;
 use crate::config::Record;
 use crate::flow::{Ask, Outlet, Stopped};
-use crate::live::Heard;
+use crate::live::{Heard, now};
+use crate::series::SeriesKey;
 use crate::source::Known;
+
+mod disk;
+mod frame;
+mod gaps;
+mod head;
+mod kept;
+mod merge;
+mod scan;
+mod segment;
+
+use disk::{Disk, Written};
+use gaps::Gap;
+use kept::{Kept, RecorderState};
+use scan::Scan;
 
 /// Why the store cannot do something.
 #[derive(Debug, thiserror::Error)]
@@ -15,44 +52,351 @@ pub(crate) enum ReadingsError {
     /// Nobody wants it any more.
     #[error(transparent)]
     Stopped(#[from] Stopped),
+    #[error(
+        "the readings folder {folder} cannot be used: {reason}; it must be a folder that the \
+         broker can write to"
+    )]
+    Open { folder: PathBuf, reason: io::Error },
+    #[error(
+        "the readings folder {0} is in use by another broker: end that one, or give each a folder \
+         of its own"
+    )]
+    InUse(PathBuf),
+    #[error("{path} cannot be written: {reason}")]
+    Write { path: PathBuf, reason: io::Error },
+    #[error("readings cannot be encoded or written: {0}")]
+    Encode(String),
+    #[error("recorded readings in {path}: it {reason}; restore the file, or move it away")]
+    Damaged { path: PathBuf, reason: BlobError },
+    #[error("no thread can be started for the readings store: {0}")]
+    Thread(io::Error),
+}
+
+impl ReadingsError {
+    fn open(folder: &Path, reason: io::Error) -> Self {
+        let folder = folder.to_owned();
+        Self::Open { folder, reason }
+    }
+
+    fn write(path: &Path, reason: io::Error) -> Self {
+        let path = path.to_owned();
+        Self::Write { path, reason }
+    }
+
+    fn damaged(path: &Path, reason: BlobError) -> Self {
+        let path = path.to_owned();
+        Self::Damaged { path, reason }
+    }
 }
 
 /// The readings of all sources that are recorded.
 #[derive(Debug)]
-pub(crate) struct Readings;
+pub(crate) struct Readings {
+    folder: PathBuf,
+    work: Arc<AtWork>,
+}
 
 /// Keeps the readings of one source.
 #[derive(Debug)]
-pub(crate) struct Recorder;
+pub(crate) struct Recorder {
+    kept: Arc<Kept>,
+    work: Arc<AtWork>,
+}
+
+/// The store's threads, which end with it.
+#[derive(Debug)]
+struct AtWork {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+    /// Held as long as the store is open.
+    _lock: File,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    disk: Arc<Disk>,
+    wishes: Mutex<Wishes>,
+    log: Condvar,
+    keep: Condvar,
+}
+
+/// What the threads are to do.
+#[derive(Debug, Default)]
+struct Wishes {
+    sources: Vec<Arc<Kept>>,
+    /// Much waits to be written.
+    urgent: bool,
+    /// A head waits to be made into segments.
+    due: bool,
+    end: bool,
+}
+
+/// What waits is written so often, so that with the time that the disk takes no
+/// more than a second is lost.
+const LOG: Duration = Duration::from_millis(800);
+
+/// Segments are looked at so often when nothing else asks for it.
+const KEEP: Duration = Duration::from_secs(30);
+
+/// Lets nothing else wait for merging.
+const NICE: i32 = 15;
 
 impl Readings {
     /// Opens the store in `folder`, which is made if it is not there.
-    pub(crate) fn open(_folder: &Path) -> Result<Self, ReadingsError> {
-        Ok(Self)
+    pub(crate) fn open(folder: &Path) -> Result<Self, ReadingsError> {
+        Self::on(folder, Arc::default())
+    }
+
+    fn on(folder: &Path, disk: Arc<Disk>) -> Result<Self, ReadingsError> {
+        let failed = |e| ReadingsError::open(folder, e);
+        fs::create_dir_all(folder).map_err(failed)?;
+        let lock = File::create(folder.join("lock")).map_err(failed)?;
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                return Err(ReadingsError::InUse(folder.to_owned()));
+            }
+            Err(e) => return Err(failed(e.into())),
+        }
+        let shared = Arc::new(Shared {
+            disk,
+            ..Shared::default()
+        });
+        let threads = [
+            thread("readings-log", &shared, Shared::log)?,
+            thread("readings-keep", &shared, Shared::keep)?,
+        ];
+        let work = AtWork {
+            shared,
+            threads: threads.into(),
+            _lock: lock,
+        };
+        Ok(Self {
+            folder: folder.to_owned(),
+            work: Arc::new(work),
+        })
     }
 
     /// Begins to record a source.
     pub(crate) fn recorder(
         &self,
-        _source: &Name,
-        _record: &Record,
+        source: &Name,
+        record: &Record,
     ) -> Result<Recorder, ReadingsError> {
-        Ok(Recorder)
+        let shared = &self.work.shared;
+        let folder = self.folder.join(source.as_str());
+        let kept = Arc::new(Kept::open(&shared.disk, &folder, source, record, now())?);
+        shared.lock().sources.push(Arc::clone(&kept));
+        shared.wish(true);
+        Ok(Recorder {
+            kept,
+            work: Arc::clone(&self.work),
+        })
+    }
+
+    /// Bytes written to files since the store was opened.
+    pub(crate) fn written(&self) -> Written {
+        self.work.shared.disk.written()
     }
 }
 
 impl Recorder {
     /// Keeps readings that arrived at `now` (ns since 1970 UTC). Never waits for
     /// the disk.
-    pub(crate) fn record(&self, _heard: &[Heard], _now: i64) {}
+    pub(crate) fn record(&self, heard: &[Heard], now: i64) {
+        if self.kept.take(heard, now) {
+            self.work.shared.wish(false);
+        }
+    }
 
     /// Sends the readings that `ask` wants, newest not yet on disk included.
-    pub(crate) fn read(&self, _ask: &Ask, _out: &Outlet) -> Result<(), ReadingsError> {
-        Ok(())
+    pub(crate) fn read(&self, ask: &Ask, out: &Outlet) -> Result<(), ReadingsError> {
+        send(&self.kept, ask, out)
     }
 
     /// The series, with number of readings, oldest and newest.
     pub(crate) fn known(&self) -> Vec<Known> {
-        Vec::new()
+        self.kept.known()
+    }
+
+    /// Times in which readings may be missing.
+    pub(crate) fn gaps(&self) -> Vec<Gap> {
+        self.kept.gaps()
+    }
+
+    /// How recording goes.
+    pub(crate) fn state(&self) -> RecorderState {
+        self.kept.state()
+    }
+
+    /// How recording goes, in words.
+    pub(crate) fn words(&self) -> String {
+        let state = self.state();
+        let mut words = format!(
+            "{} readings recorded since the start, {} bytes on disk",
+            state.recorded, state.bytes
+        );
+        if state.expired > 0 {
+            words += &format!(", {} readings removed", state.expired);
+        }
+        let lost: u64 = self.gaps().iter().map(|gap| gap.readings).sum();
+        if lost > 0 {
+            words += &format!(", {lost} lost");
+        }
+        if let Some(trouble) = state.trouble {
+            words += &format!("; {trouble}");
+        }
+        words
     }
 }
+
+/// Sends the readings that `ask` wants of those that are kept.
+fn send(kept: &Kept, ask: &Ask, out: &Outlet) -> Result<(), ReadingsError> {
+    let selector = &ask.selector;
+    let snapshot = kept.snapshot(selector);
+    for known in kept.known() {
+        if selector.matches(&known.key) {
+            out.device(&known.key.device)?;
+        }
+    }
+    let mut scan = Scan::new();
+    for segment in &snapshot.segments {
+        stopped(ask)?;
+        scan.add(&segment.path, |entry| {
+            selector.matches(&entry.key) && selector.overlaps(entry.oldest, entry.newest)
+        })?;
+    }
+    let mut fresh = snapshot.rows;
+    let keys = scan.series().chain(fresh.keys()).cloned();
+    let keys: BTreeSet<SeriesKey> = keys.collect();
+    for key in &keys {
+        let fresh = fresh.remove(key).unwrap_or_default();
+        let within = (selector.from, selector.to);
+        scan.read(key, fresh, within, &mut |segment| {
+            stopped(ask)?;
+            Ok(out.readings(key, segment)?)
+        })?;
+        let effort = scan.effort();
+        out.fetched(effort.rows, effort.bytes)?;
+    }
+    let lost = snapshot.gaps.iter();
+    let lost = lost.filter(|g| selector.overlaps(g.from, g.to));
+    match lost.map(|g| g.readings).sum() {
+        0 => {}
+        lost => out.lost(LossReason::Overflow, lost, None)?,
+    }
+    Ok(())
+}
+
+fn stopped(ask: &Ask) -> Result<(), Stopped> {
+    if ask.is_stopped() {
+        return Err(Stopped);
+    }
+    Ok(())
+}
+
+fn thread(
+    name: &str,
+    shared: &Arc<Shared>,
+    work: fn(&Shared),
+) -> Result<JoinHandle<()>, ReadingsError> {
+    let shared = Arc::clone(shared);
+    let thread = std::thread::Builder::new().name(name.to_owned());
+    let started = thread.spawn(move || work(&shared));
+    started.map_err(ReadingsError::Thread)
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Wishes> {
+        // Every change is complete when the lock is given back.
+        self.wishes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes the thread that makes segments (`keep`), or the one that writes.
+    fn wish(&self, keep: bool) {
+        let mut wishes = self.lock();
+        if keep {
+            wishes.due = true;
+            self.keep.notify_one();
+        } else if !wishes.urgent {
+            wishes.urgent = true;
+            self.log.notify_one();
+        }
+    }
+
+    /// Writes what waits, until the end.
+    fn log(&self) {
+        loop {
+            let until = Instant::now() + LOG;
+            let mut wishes = self.lock();
+            while !wishes.urgent && !wishes.end {
+                let left = until.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    break;
+                }
+                let woken = self.log.wait_timeout(wishes, left);
+                wishes = woken.unwrap_or_else(PoisonError::into_inner).0;
+            }
+            wishes.urgent = false;
+            let (end, sources) = (wishes.end, wishes.sources.clone());
+            drop(wishes);
+            for source in &sources {
+                if end {
+                    source.end(now());
+                    continue;
+                }
+                source.log(now());
+                if source.is_due() {
+                    self.wish(true);
+                }
+            }
+            if end {
+                return;
+            }
+        }
+    }
+
+    /// Makes segments, merges and removes them, until the end.
+    fn keep(&self) {
+        let own = rustix::thread::gettid();
+        if let Err(e) = rustix::process::setpriority_process(Some(own), NICE) {
+            tracing::debug!("readings are merged at ordinary priority: {e}");
+        }
+        loop {
+            let mut wishes = self.lock();
+            if !wishes.due && !wishes.end {
+                let woken = self.keep.wait_timeout(wishes, KEEP);
+                wishes = woken.unwrap_or_else(PoisonError::into_inner).0;
+            }
+            wishes.due = false;
+            let (end, sources) = (wishes.end, wishes.sources.clone());
+            drop(wishes);
+            if end {
+                return;
+            }
+            for source in &sources {
+                // A defect of an encoder must not end recording.
+                let kept = catch_unwind(AssertUnwindSafe(|| source.keep(now())));
+                if kept.is_err() {
+                    tracing::error!("source {}: making segments panicked", source.source);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.shared.lock().end = true;
+        self.shared.log.notify_all();
+        self.shared.keep.notify_all();
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod power;
+#[cfg(test)]
+mod tests;

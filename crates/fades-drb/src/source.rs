@@ -230,15 +230,20 @@ impl Flowing {
         }
     }
 
-    /// What it reads, in words: a glob or an address without secrets.
+    /// What it reads, in words: a glob or an address without secrets; and how
+    /// recording goes.
     pub(crate) fn reads(&self) -> String {
-        match &self.kind {
+        let reads = match &self.kind {
             FlowKind::Parquet(parquet) => parquet.reads(),
             FlowKind::Influx(influx) => influx.reads(),
             FlowKind::Mqtt(mqtt) => mqtt.reads(),
             FlowKind::Modbus(modbus) => modbus.reads(),
             FlowKind::Http(http) => http.reads(),
             FlowKind::Coap(coap) => coap.reads(),
+        };
+        match self.live().and_then(|live| live.recorder()) {
+            Some(recorder) => format!("{reads}; {}", recorder.words()),
+            None => reads,
         }
     }
 

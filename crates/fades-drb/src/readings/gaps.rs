@@ -1,0 +1,127 @@
+//! Times in which readings may be missing, and why.
+//!
+//! They are kept in a file of their own, a line each:
+//! `{"from", "to", "reason", "readings"}`.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::disk::{Disk, What};
+
+/// A time in which readings may be missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Gap {
+    /// ns since 1970 UTC, by the broker's clock.
+    pub(crate) from: i64,
+    pub(crate) to: i64,
+    pub(crate) reason: GapReason,
+    /// Readings that were lost, as far as they were counted.
+    pub(crate) readings: u64,
+}
+
+/// Why readings may be missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum GapReason {
+    /// The broker was ended.
+    Ended,
+    /// The broker or its host stopped without warning.
+    Crash,
+    /// More arrived than the disk takes.
+    Overflow,
+    /// The disk failed, or is full.
+    Disk,
+    /// Devices whose clocks are more than a day ahead.
+    Clock,
+}
+
+impl GapReason {
+    pub(crate) const fn words(self) -> &'static str {
+        match self {
+            Self::Ended => "the broker was not running",
+            Self::Crash => "the broker or its host stopped without warning",
+            Self::Overflow => "more arrived than could be written",
+            Self::Disk => "the disk failed or was full",
+            Self::Clock => "clocks of devices are more than a day ahead",
+        }
+    }
+}
+
+/// Most gaps that are kept: the newest.
+const MOST: usize = 1_000;
+
+/// The gaps of a source.
+#[derive(Debug)]
+pub(super) struct Gaps {
+    path: PathBuf,
+    gaps: Vec<Gap>,
+    /// Not all of them are on disk.
+    dirty: bool,
+}
+
+impl Gaps {
+    /// Those that are kept in `folder`. Lines that cannot be read are left out.
+    pub(super) fn open(folder: &Path) -> Self {
+        let path = folder.join("gaps.jsonl");
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        let gaps = text.lines().filter_map(|l| serde_json::from_str(l).ok());
+        Self {
+            gaps: gaps.collect(),
+            path,
+            dirty: false,
+        }
+    }
+
+    /// Adds a gap; one that goes on with the last is made one with it.
+    pub(super) fn add(&mut self, gap: Gap) {
+        const MINUTE: i64 = 60_000_000_000;
+        self.dirty = true;
+        match self.gaps.last_mut() {
+            Some(last)
+                if last.reason == gap.reason
+                    && gap.readings > 0
+                    && gap.from.saturating_sub(last.to) < MINUTE =>
+            {
+                last.to = last.to.max(gap.to);
+                last.readings += gap.readings;
+                return;
+            }
+            _ => self.gaps.push(gap),
+        }
+        let many = self.gaps.len().saturating_sub(MOST);
+        self.gaps.drain(..many);
+    }
+
+    pub(super) fn all(&self) -> &[Gap] {
+        &self.gaps
+    }
+
+    /// The file's path and content, when it is not on disk.
+    pub(super) fn unsaved(&mut self) -> Option<(PathBuf, String)> {
+        if !std::mem::take(&mut self.dirty) {
+            return None;
+        }
+        let line = |gap: &Gap| serde_json::to_string(gap).map(|line| line + "\n");
+        let lines = self.gaps.iter().filter_map(|gap| line(gap).ok());
+        Some((self.path.clone(), lines.collect()))
+    }
+
+    /// Saving failed: it is to be tried again.
+    pub(super) fn unsave(&mut self) {
+        self.dirty = true;
+    }
+}
+
+/// Replaces the file of gaps.
+pub(super) fn save(disk: &Arc<Disk>, path: &Path, content: &str) -> io::Result<()> {
+    let new = path.with_extension("tmp");
+    let mut tape = disk.create(&new, What::Log)?;
+    tape.write_all(content.as_bytes())?;
+    tape.sync()?;
+    disk.rename(&new, path)?;
+    disk.sync_folder(path.parent().unwrap_or(Path::new("/")))
+}
