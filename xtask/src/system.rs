@@ -5,13 +5,15 @@ use std::process::Command;
 use crate::tree::{Fault, succeeds};
 
 /// A program, and the Debian package that has it.
-const PROGRAMS: [(&str, &str); 7] = [
+const PROGRAMS: &[(&str, &str)] = &[
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("busybox", "busybox-static"),
     ("cpio", "cpio"),
     ("python3", "python3"),
     ("tar", "tar"),
     ("valgrind", "valgrind"),
+    ("coap-client-openssl", "libcoap3-bin"),
+    ("mosquitto", "mosquitto"),
     ("xz", "xz-utils"),
 ];
 

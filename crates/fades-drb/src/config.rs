@@ -31,7 +31,7 @@ pub use csv::{CsvSource, Encoding, Patterns, Point, TimeColumns};
 pub use http::HttpSource;
 pub use influx::InfluxSource;
 pub use modbus::ModbusSource;
-pub use mqtt::MqttSource;
+pub use mqtt::{MqttSource, MqttVersion, Topics};
 pub use parquet::ParquetSource;
 pub use payload::{FormedTime, PayloadFormat, TimeAt, TimeForm, Values};
 

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use fades_task::coverage::LossReason;
+use fades_task::coverage::{BadRow, LossReason};
 use fades_task::identity::Name;
 use fades_task::mtw::Take;
 use fades_task::resource::{DeviceState, Liveness};
@@ -60,6 +60,8 @@ struct State {
     devices: HashMap<Arc<str>, Health>,
     collections: BTreeMap<u64, Collection>,
     next: u64,
+    /// Why no device can be heard, when that is so.
+    cut: Option<String>,
 }
 
 /// The newest reading of a series.
@@ -87,6 +89,8 @@ struct Collection {
     rows: u64,
     most: u64,
     lost: u64,
+    /// Readings that came and could not be used, and the first of them.
+    unusable: BTreeMap<LossReason, (u64, Option<BadRow>)>,
     gathered: BTreeMap<SeriesKey, Segment>,
 }
 
@@ -175,6 +179,32 @@ impl Live {
         health.broken = broken;
     }
 
+    /// Readings arrived that cannot be used; `device`: whose they are, if that is
+    /// known. Tasks that collect are told.
+    pub(crate) fn unusable(&self, device: Option<&str>, bad: &BadRow, readings: u64) {
+        let mut state = self.lock();
+        for collection in state.collections.values_mut() {
+            if device.is_none_or(|d| collection.selector.device(d)) {
+                let lost = collection.unusable.entry(bad.reason);
+                lost.or_insert_with(|| (0, Some(bad.clone()))).0 += readings;
+            }
+        }
+    }
+
+    /// No device of the source can be heard, for this reason; `None`: they can
+    /// again.
+    pub(crate) fn cut(&self, reason: Option<&str>) {
+        self.lock().cut = reason.map(str::to_owned);
+    }
+
+    /// Whether the newest reading of its series is this one: the same value, and
+    /// the same time if it says one.
+    pub(crate) fn is_newest(&self, heard: &Heard) -> bool {
+        let state = self.lock();
+        let newest = state.series.get(&heard.key).copied().flatten();
+        newest.is_some_and(|n| n.value == heard.value && heard.time.is_none_or(|t| t == n.time))
+    }
+
     /// When a device was heard last.
     pub(crate) fn last_seen(&self, device: &str) -> Option<Time> {
         self.lock().devices.get(device)?.last_seen.map(Time)
@@ -193,7 +223,8 @@ impl Live {
         let state = self.lock();
         let health = state.devices.get(device);
         let last_seen = health.and_then(|h| h.last_seen);
-        let error = health.and_then(|h| h.error.clone());
+        let error = health.and_then(|h| h.error.as_ref());
+        let error = error.or(state.cut.as_ref()).cloned();
         let silent = |seen: i64| expected.is_some_and(|e| now() - seen > 3 * e.0 as i64);
         let state = match (last_seen, &error) {
             _ if health.is_some_and(|h| h.broken) => DeviceState::Broken,
@@ -237,6 +268,9 @@ impl Live {
         if collection.lost > 0 && count.is_none() {
             out.lost(LossReason::Overflow, collection.lost, None)?;
         }
+        for (reason, (readings, first)) in collection.unusable {
+            out.lost(reason, readings, first)?;
+        }
         let silent = expected.iter().map(|(key, _)| &key.device);
         for device in silent.filter(|d| !heard.contains(d)) {
             let health = self.liveness(device);
@@ -255,6 +289,7 @@ impl Live {
             rows: 0,
             most,
             lost: 0,
+            unusable: BTreeMap::new(),
             gathered: BTreeMap::new(),
         };
         state.collections.insert(number, collection);

@@ -14,7 +14,7 @@ mod meaning;
 pub(crate) mod senml;
 mod time;
 
-pub(crate) use meaning::{Meaning, Named, NamedBy, Names, Understood};
+pub(crate) use meaning::{Meaning, Named, NamedBy, Names};
 
 /// Longest payload that is looked at, bytes.
 pub(crate) const MOST_BYTES: usize = 256 << 10;

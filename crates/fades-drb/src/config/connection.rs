@@ -46,7 +46,6 @@ pub struct Tls {
 
 impl Auth {
     /// Checks what the types cannot.
-    #[expect(dead_code, reason = "sources use it")]
     pub(crate) fn check(&self) -> Result<(), FieldError> {
         match (&self.user, &self.password_file, &self.token_file) {
             (Some(_), Some(_), None) | (None, None, Some(_)) => Ok(()),
@@ -60,7 +59,6 @@ impl Auth {
 
 impl Tls {
     /// Checks what the types cannot.
-    #[expect(dead_code, reason = "sources use it")]
     pub(crate) fn check(&self) -> Result<(), FieldError> {
         if self.certificate_file.is_some() != self.key_file.is_some() {
             return Err(FieldError::new(

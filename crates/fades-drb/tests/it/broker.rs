@@ -42,6 +42,21 @@ impl Broker {
     }
 
     pub(crate) fn with_memory(sources: &Sources, base: &Path, budget: u64, chunk: u64) -> Self {
+        Self::with(sources, base, budget, chunk, None)
+    }
+
+    /// A broker that records in a folder.
+    pub(crate) fn recording(sources: &Sources, base: &Path, readings: &Path) -> Self {
+        Self::with(sources, base, 256 << 20, 64 << 20, Some(readings))
+    }
+
+    fn with(
+        sources: &Sources,
+        base: &Path,
+        budget: u64,
+        chunk: u64,
+        readings: Option<&Path>,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (control, theirs) = Channel::pair().unwrap();
         let thread = std::thread::spawn(move || fades_drb::process::run(theirs));
@@ -50,7 +65,7 @@ impl Broker {
             budget: Size(budget),
             chunk: Size(chunk),
             base: base.display().to_string(),
-            readings: None,
+            readings: readings.map(|r| r.display().to_string()),
             credentials: None,
         };
         control

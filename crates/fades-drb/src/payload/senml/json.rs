@@ -2,8 +2,8 @@
 
 use std::fmt;
 
+use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, de};
 
 use super::{MOST_RECORDS, PayloadError, Record, add, must_be_understood, no_senml};
 
@@ -69,7 +69,7 @@ impl<'de> Deserialize<'de> for Record {
 
 impl Record {
     fn field<'de, A: MapAccess<'de>>(&mut self, label: &str, map: &mut A) -> Result<(), A::Error> {
-        fn next<'de, T: de::Deserialize<'de>, A: MapAccess<'de>>(
+        fn next<'de, T: Deserialize<'de>, A: MapAccess<'de>>(
             map: &mut A,
         ) -> Result<Option<T>, A::Error> {
             map.next_value().map(Some)

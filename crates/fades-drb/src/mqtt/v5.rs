@@ -1,0 +1,101 @@
+//! MQTT 5.
+
+use rumqttc_v5::mqttbytes::QoS;
+use rumqttc_v5::mqttbytes::v5::RetainForwardRule;
+use rumqttc_v5::{
+    AsyncClient, BrokerSessionResumePolicy, ConnectReturnCode, ConnectionError, Event, EventLoop,
+    MqttOptions, Packet, SubscribeFilter, SubscribeReasonCode, Transport,
+};
+
+use super::link::{CONNECTING, MOST_PACKET, SESSION, Setup, Word, broken, refused};
+
+pub(super) struct LinkV5 {
+    client: AsyncClient,
+    events: EventLoop,
+}
+
+impl LinkV5 {
+    pub(super) fn new(setup: &Setup) -> Self {
+        let address = (setup.address.host.clone(), setup.address.port);
+        let mut options = MqttOptions::new(setup.client.clone(), address);
+        let _ = options
+            .set_keep_alive(setup.keep_alive)
+            .set_connect_timeout(CONNECTING)
+            .set_max_packet_size(Some(MOST_PACKET))
+            .set_clean_start(!setup.persistent);
+        if setup.persistent {
+            // A node that only subscribes has nothing of its own to resume.
+            let _ = options
+                .set_session_expiry_interval(Some(SESSION))
+                .set_broker_session_resume_policy(BrokerSessionResumePolicy::AllowBrokerOnly);
+        }
+        if let Some((user, password)) = &setup.credentials {
+            let _ = options.set_credentials(user.clone(), password.expose().to_owned());
+        }
+        if let Some(tls) = &setup.tls {
+            let _ = options.set_transport(Transport::Tls(tls.clone()));
+        }
+        let (client, events) = AsyncClient::builder(options).capacity(8).build();
+        Self { client, events }
+    }
+
+    pub(super) fn subscribe(&self, filters: &[String], qos: u8) -> Result<(), String> {
+        let qos = if qos == 0 {
+            QoS::AtMostOnce
+        } else {
+            QoS::AtLeastOnce
+        };
+        let filters = filters.iter();
+        let filters = filters.map(|path| SubscribeFilter {
+            path: path.clone(),
+            qos,
+            nolocal: false,
+            preserve_retain: false,
+            retain_forward_rule: RetainForwardRule::OnEverySubscribe,
+        });
+        self.client
+            .try_subscribe_many(filters)
+            .map_err(|_| "the topics cannot be asked for".to_owned())
+    }
+
+    pub(super) async fn next(&mut self) -> Result<Word, String> {
+        match self.events.poll().await.map_err(|e| words(&e))? {
+            Event::Incoming(Packet::ConnAck(ack)) => Ok(Word::Connected {
+                resumed: ack.session_present,
+            }),
+            Event::Incoming(Packet::SubAck(ack)) => {
+                let codes = ack.return_codes.into_iter();
+                let codes = codes.map(|code| match code {
+                    SubscribeReasonCode::Success(_) => Ok(()),
+                    other => Err(format!("refused ({other:?})")),
+                });
+                Ok(Word::Subscribed(codes.collect()))
+            }
+            Event::Incoming(Packet::Publish(publish)) => Ok(Word::Message {
+                topic: publish.topic,
+                payload: publish.payload,
+                retained: publish.retain,
+            }),
+            Event::Incoming(_) | Event::Outgoing(_) | Event::Auth(_) => Ok(Word::Other),
+        }
+    }
+}
+
+fn words(e: &ConnectionError) -> String {
+    match e {
+        ConnectionError::ConnectionRefused(code) => match code {
+            ConnectReturnCode::BadUserNamePassword => refused("user or password is wrong", true),
+            ConnectReturnCode::NotAuthorized => refused("it is not authorised", true),
+            ConnectReturnCode::BadClientId | ConnectReturnCode::ClientIdentifierNotValid => {
+                refused("it does not accept its client-id", false)
+            }
+            ConnectReturnCode::RefusedProtocolVersion
+            | ConnectReturnCode::UnsupportedProtocolVersion => {
+                refused("it does not speak MQTT 5; try version = \"3.1.1\"", false)
+            }
+            other => refused(format_args!("{other:?}"), false),
+        },
+        ConnectionError::Timeout(_) => format!("no answer within {} s", CONNECTING.as_secs()),
+        e => broken(e),
+    }
+}
