@@ -30,7 +30,7 @@ pub use connection::{Auth, SecretFile, Tls};
 pub use csv::{CsvSource, Encoding, Patterns, Point, TimeColumns};
 pub use http::HttpSource;
 pub use influx::InfluxSource;
-pub use modbus::ModbusSource;
+pub use modbus::{Coding, ModbusRegister, ModbusSource, ModbusUnit, Order, Parity, Table};
 pub use mqtt::{MqttSource, MqttVersion, Topics};
 pub use parquet::ParquetSource;
 pub use payload::{FormedTime, PayloadFormat, TimeAt, TimeForm, Values};

@@ -114,6 +114,8 @@ pub enum LossReason {
     Duplicate,
     /// There was no room to keep it until it was wanted.
     Overflow,
+    /// The device refused to give it.
+    Refused,
 }
 
 impl LossReason {
@@ -131,6 +133,7 @@ impl LossReason {
             Self::Unit => "a unit that cannot be converted",
             Self::Duplicate => "the same reading came before",
             Self::Overflow => "more than there was room for",
+            Self::Refused => "the device refuses it",
         }
     }
 }

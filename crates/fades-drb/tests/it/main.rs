@@ -9,6 +9,7 @@ mod batches;
 mod broker;
 mod examples;
 mod limits;
+mod modbus;
 mod mqtt;
 mod protocol;
 mod reading;
