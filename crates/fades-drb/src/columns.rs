@@ -9,11 +9,14 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use parquet::column::page::{Page, PageMetadata, PageReader};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::reader::{ChunkReader, Length};
+use parquet::file::serialized_reader::SerializedPageReader;
 use rustix::buffer::spare_capacity;
 
 /// Largest page, uncompressed, that is decoded; writers make pages of about 1 MiB.
@@ -44,7 +47,7 @@ impl From<ParquetError> for BlobError {
 /// A file of which any part can be read.
 #[derive(Debug)]
 pub(crate) struct Blob {
-    file: std::sync::Arc<File>,
+    file: Arc<File>,
     len: u64,
 }
 
@@ -95,7 +98,7 @@ impl ChunkReader for Blob {
 
     fn get_read(&self, start: u64) -> parquet::errors::Result<Header> {
         Ok(Header {
-            file: std::sync::Arc::clone(&self.file),
+            file: Arc::clone(&self.file),
             at: start,
             ahead: Vec::new(),
             used: 0,
@@ -122,11 +125,58 @@ impl ChunkReader for Blob {
     }
 }
 
+/// The pages of a column. A dictionary that claims more values than there can be in
+/// its bytes is refused, because the crate makes room for all of them.
+pub(crate) struct Pages(SerializedPageReader<Blob>);
+
+impl Pages {
+    /// Those of a column of a row group with so many rows.
+    pub(crate) fn new(
+        blob: &Arc<Blob>,
+        chunk: &ColumnChunkMetaData,
+        rows: usize,
+    ) -> parquet::errors::Result<Self> {
+        let pages = SerializedPageReader::new(Arc::clone(blob), chunk, rows, None)?;
+        Ok(Self(pages))
+    }
+}
+
+impl Iterator for Pages {
+    type Item = parquet::errors::Result<Page>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.get_next_page().transpose()
+    }
+}
+
+impl PageReader for Pages {
+    fn get_next_page(&mut self) -> parquet::errors::Result<Option<Page>> {
+        let page = self.0.get_next_page()?;
+        if let Some(Page::DictionaryPage {
+            buf, num_values, ..
+        }) = &page
+            && *num_values as usize > buf.len()
+        {
+            let what = "a dictionary claims more values than it can have";
+            return Err(ParquetError::General(what.to_owned()));
+        }
+        Ok(page)
+    }
+
+    fn peek_next_page(&mut self) -> parquet::errors::Result<Option<PageMetadata>> {
+        self.0.peek_next_page()
+    }
+
+    fn skip_next_page(&mut self) -> parquet::errors::Result<()> {
+        self.0.skip_next_page()
+    }
+}
+
 /// The header of a page. It is looked at before the crate does, which would
 /// make room for whatever it claims.
 #[derive(Debug)]
 pub(crate) struct Header {
-    file: std::sync::Arc<File>,
+    file: Arc<File>,
     at: u64,
     ahead: Vec<u8>,
     used: usize,

@@ -32,7 +32,7 @@ pub use http::HttpSource;
 pub use influx::InfluxSource;
 pub use modbus::{Coding, ModbusRegister, ModbusSource, ModbusUnit, Order, Parity, Table};
 pub use mqtt::{MqttSource, MqttVersion, Topics};
-pub use parquet::ParquetSource;
+pub use parquet::{ParquetPoint, ParquetSource, ParquetTime, TimeUnit};
 pub use payload::{FormedTime, PayloadFormat, TimeAt, TimeForm, Values};
 
 /// The sources of a node, by name.

@@ -37,9 +37,11 @@ mod template;
 mod source;
 mod window;
 
+pub(crate) use files::{check as check_glob, list as list_files};
 pub(crate) use format::Format;
 pub(crate) use gather::{Fetch, Walk};
 pub(crate) use head::{Preface, is_time, preface};
-pub(crate) use input::ReadError;
+pub(crate) use input::{Identity, ReadError};
 pub(crate) use listing::Snapshot;
 pub(crate) use source::{CsvFiles, Plan};
+pub(crate) use template::{Part, Template};

@@ -8,11 +8,10 @@ use parquet::column::reader::{ColumnReaderImpl, get_column_reader};
 use parquet::data_type::{DataType, DoubleType, Int32Type, Int64Type};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
-use parquet::file::serialized_reader::SerializedPageReader;
 
 use super::{Entry, MARK, Precision, TABLE, TIME, VALUE};
 use crate::chunk::Segment;
-use crate::columns::{Blob, BlobError, guarded};
+use crate::columns::{Blob, BlobError, Pages, guarded};
 use crate::readings::ReadingsError;
 use crate::series::SeriesKey;
 
@@ -268,7 +267,7 @@ impl SegmentReader {
         if chunk.column_type() != T::get_physical_type() {
             return Err(other("a column is of another type"));
         }
-        let pages = SerializedPageReader::new(Arc::clone(&self.blob), chunk, rows, None)?;
+        let pages = Pages::new(&self.blob, chunk, rows)?;
         let reader = get_column_reader(chunk.column_descr_ptr(), Box::new(pages));
         T::get_column_reader(reader).ok_or_else(|| other("a column is of another type"))
     }
