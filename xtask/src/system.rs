@@ -9,6 +9,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("busybox", "busybox-static"),
     ("cpio", "cpio"),
+    ("influxd", "influxdb"),
     ("python3", "python3"),
     ("tar", "tar"),
     ("valgrind", "valgrind"),

@@ -50,6 +50,7 @@ pub mod process;
 
 mod batches;
 mod chunk;
+mod client;
 mod coap;
 mod columns;
 mod csv;

@@ -18,10 +18,20 @@ pub(crate) struct Selector {
     labels: Arc<Vec<(String, GlobSet)>>,
     near: Option<Near>,
     notes: Option<Arc<Notes>>,
+    /// As they were written, for sources that hand them on.
+    pub(crate) written: Arc<Written>,
     /// ns since 1970 UTC, inclusive.
     pub(crate) from: i64,
     /// Exclusive, except that `i64::MAX` means no end.
     pub(crate) to: i64,
+}
+
+/// Globs of which any may match; none: everything does.
+#[derive(Debug, Default)]
+pub(crate) struct Written {
+    pub(crate) kind: Vec<String>,
+    pub(crate) location: Vec<String>,
+    pub(crate) device: Vec<String>,
 }
 
 impl Selector {
@@ -37,6 +47,11 @@ impl Selector {
             labels: Arc::new(labels(dto)?),
             near: dto.near,
             notes: None,
+            written: Arc::new(Written {
+                kind: dto.kind.clone(),
+                location: dto.location.clone(),
+                device: dto.device.clone(),
+            }),
             from: dto.from.0,
             to: dto.to.0,
         })
@@ -51,6 +66,7 @@ impl Selector {
             labels: Arc::default(),
             near: None,
             notes: None,
+            written: Arc::default(),
             from: i64::MIN,
             to: i64::MAX,
         }
@@ -78,6 +94,11 @@ impl Selector {
 
     pub(crate) fn device(&self, device: &str) -> bool {
         self.device.as_ref().is_none_or(|g| g.is_match(device)) && self.noted(device)
+    }
+
+    /// Whether it asks for labels or places, which only the operator's notes say.
+    pub(crate) fn is_noted(&self) -> bool {
+        !self.labels.is_empty() || self.near.is_some()
     }
 
     /// Whether labels and place of a device match.

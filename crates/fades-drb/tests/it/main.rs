@@ -8,9 +8,11 @@
 mod batches;
 mod broker;
 mod examples;
+mod influx;
 mod limits;
 mod modbus;
 mod mqtt;
 mod protocol;
 mod reading;
 mod sharing;
+mod web;

@@ -1,0 +1,367 @@
+//! The HTTP client of the broker: blocking calls, each with bounded waits.
+//!
+//! * [`connection`]: looks at whether to stop while it waits for bytes.
+//! * [`trust`]: certificates and keys.
+//! * [`error`]: what can go wrong, with address and remedy.
+//!
+//! Connections are kept for the next question. A redirect is followed only to
+//! the server that was asked; headers that say who the broker is go nowhere else.
+
+use std::io::{self, Read};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use ureq::http::header::{AUTHORIZATION, LOCATION};
+use ureq::http::{HeaderMap, HeaderValue, Request, Uri};
+use ureq::{Agent, BodyReader};
+
+use crate::config::{Auth, FieldError, Tls};
+use crate::source::Setting;
+
+mod connection;
+mod error;
+mod trust;
+
+pub(crate) use error::ClientError;
+
+use connection::Watch;
+
+/// How long each part of a question may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    /// Until there is a connection.
+    pub(crate) connect: Duration,
+    /// Until the whole head of the answer is there.
+    pub(crate) head: Duration,
+    /// Between any two pieces of the answer.
+    pub(crate) stall: Duration,
+}
+
+/// The word before a token.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum TokenWord {
+    Bearer,
+    Token,
+}
+
+/// A client of one server.
+#[derive(Debug)]
+pub(crate) struct Client {
+    /// Scheme, host and port.
+    origin: String,
+    auth: Option<Auth>,
+    word: TokenWord,
+    tls: Option<Tls>,
+    setting: Setting,
+    times: Times,
+    /// Answers may be compressed.
+    gzip: bool,
+    idle: Mutex<Vec<Session>>,
+}
+
+/// A connection that is kept, and who may end what it waits for.
+#[derive(Debug)]
+struct Session {
+    agent: Agent,
+    watch: Arc<Watch>,
+    made: Instant,
+}
+
+/// An answer whose head is there; its body is read from it.
+pub(crate) struct Answer<'a> {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    body: BodyReader<'static>,
+    client: &'a Client,
+    session: Option<Session>,
+    before: u64,
+}
+
+/// Sessions older than this are made anew, so that new certificates are taken.
+const KEPT_FOR: Duration = Duration::from_secs(60);
+
+/// Most sessions that are kept.
+const KEPT: usize = 8;
+
+/// Most redirects that are followed, on the same server.
+const REDIRECTS: usize = 3;
+
+/// What is shown of a server's own words, bytes.
+const WORDS: usize = 200;
+
+impl Client {
+    /// A client of the server at `url`, whose path is not looked at.
+    pub(crate) fn new(
+        url: &str,
+        auth: Option<&Auth>,
+        word: TokenWord,
+        tls: Option<&Tls>,
+        setting: &Setting,
+        times: Times,
+        gzip: bool,
+    ) -> Result<Self, FieldError> {
+        let uri = checked(url)?;
+        Ok(Self {
+            origin: origin(&uri),
+            auth: auth.cloned(),
+            word,
+            tls: tls.cloned(),
+            setting: setting.clone(),
+            times,
+            gzip,
+            idle: Mutex::default(),
+        })
+    }
+
+    /// Scheme, host and port: what errors call the server.
+    pub(crate) fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// Asks, and waits for the head of an answer whose status is 200 to 299, or
+    /// 304 when `request` allows it by a condition. Waits end when one of `stops`
+    /// is set.
+    pub(crate) fn ask(
+        &self,
+        mut request: Request<Vec<u8>>,
+        stops: &[&Arc<AtomicBool>],
+    ) -> Result<Answer<'_>, ClientError> {
+        self.sign(&mut request)?;
+        for _ in 0..=REDIRECTS {
+            let answer = self.once(request.clone(), stops)?;
+            match answer.status {
+                200..=299 | 304 => return Ok(answer),
+                301 | 302 | 307 | 308 if request.method() == "GET" => {
+                    *request.uri_mut() = self.redirected(request.uri(), &answer)?;
+                }
+                _ => return Err(self.refused(answer)),
+            }
+        }
+        let address = self.origin.clone();
+        Err(ClientError::Redirects { address })
+    }
+
+    fn once(
+        &self,
+        request: Request<Vec<u8>>,
+        stops: &[&Arc<AtomicBool>],
+    ) -> Result<Answer<'_>, ClientError> {
+        let session = self.session()?;
+        session.watch.set(stops);
+        let before = session.watch.received.load(Ordering::Relaxed);
+        let response = session.agent.run(request);
+        let response = response.map_err(|e| ClientError::of(&self.origin, &self.times, e))?;
+        let (head, body) = response.into_parts();
+        Ok(Answer {
+            status: head.status.as_u16(),
+            headers: head.headers,
+            body: body.into_reader(),
+            client: self,
+            session: Some(session),
+            before,
+        })
+    }
+
+    /// Says who the broker is.
+    fn sign(&self, request: &mut Request<Vec<u8>>) -> Result<(), ClientError> {
+        let Some(auth) = &self.auth else {
+            return Ok(());
+        };
+        let secret = |file| self.setting.secrets.read(file);
+        let text = match (&auth.user, &auth.password_file, &auth.token_file) {
+            (Some(user), Some(file), _) => {
+                let pair = zeroize::Zeroizing::new(format!("{user}:{}", secret(file)?.expose()));
+                format!("Basic {}", BASE64_STANDARD.encode(pair.as_bytes()))
+            }
+            (_, _, Some(file)) => {
+                let word = match self.word {
+                    TokenWord::Bearer => "Bearer",
+                    TokenWord::Token => "Token",
+                };
+                format!("{word} {}", secret(file)?.expose())
+            }
+            _ => return Ok(()),
+        };
+        let text = zeroize::Zeroizing::new(text);
+        let mut value = HeaderValue::from_str(&text).map_err(|_| ClientError::BadSecret {
+            address: self.origin.clone(),
+        })?;
+        value.set_sensitive(true);
+        request.headers_mut().insert(AUTHORIZATION, value);
+        Ok(())
+    }
+
+    fn redirected(&self, from: &Uri, answer: &Answer<'_>) -> Result<Uri, ClientError> {
+        let to = answer.headers.get(LOCATION).and_then(|l| l.to_str().ok());
+        let to = to.unwrap_or_default();
+        self.same_server(from, to).ok_or_else(|| {
+            let (address, to) = (self.origin.clone(), shown(to.as_bytes()));
+            ClientError::Redirected { address, to }
+        })
+    }
+
+    /// The address `to` as it stands in a document at `from`; `None` when it is at
+    /// another server, or no address.
+    pub(crate) fn same_server(&self, from: &Uri, to: &str) -> Option<Uri> {
+        let whole = if to.contains("://") {
+            to.to_owned()
+        } else if to.starts_with('/') && !to.starts_with("//") {
+            format!("{}{to}", self.origin)
+        } else if to.starts_with('?') {
+            format!("{}{}{to}", self.origin, from.path())
+        } else if !to.is_empty() && !to.starts_with("//") {
+            let folder = from
+                .path()
+                .rsplit_once('/')
+                .map_or("", |(folder, _)| folder);
+            format!("{}{folder}/{to}", self.origin)
+        } else {
+            return None;
+        };
+        let uri = checked(&whole).ok()?;
+        (origin(&uri) == self.origin).then_some(uri)
+    }
+
+    /// What an answer that is none says.
+    fn refused(&self, mut answer: Answer<'_>) -> ClientError {
+        let mut words = Vec::new();
+        // A server that says no more than the status has said enough.
+        let _ = (&mut answer).take(WORDS as u64).read_to_end(&mut words);
+        let (address, status) = (self.origin.clone(), answer.status);
+        let words = shown(&words);
+        match status {
+            401 | 403 => ClientError::Forbidden {
+                address,
+                status,
+                words,
+            },
+            _ => ClientError::Status {
+                address,
+                status,
+                words,
+            },
+        }
+    }
+
+    fn session(&self) -> Result<Session, ClientError> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|s| s.made.elapsed() < KEPT_FOR);
+        if let Some(session) = idle.pop() {
+            return Ok(session);
+        }
+        drop(idle);
+        let watch = Arc::new(Watch::new(self.times.stall));
+        let tls = trust::config(self.tls.as_ref(), &self.setting)?;
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .proxy(None)
+            .tls_config(tls)
+            .user_agent("fades")
+            .accept_encoding(if self.gzip { "gzip" } else { "identity" })
+            .timeout_resolve(Some(self.times.connect))
+            .timeout_connect(Some(self.times.connect))
+            .timeout_recv_response(Some(self.times.head))
+            .timeout_per_write(Some(self.times.stall))
+            .max_idle_connections(1)
+            .build();
+        Ok(Session {
+            agent: connection::agent(config, &watch),
+            watch,
+            made: Instant::now(),
+        })
+    }
+}
+
+impl Answer<'_> {
+    /// Bytes that came over the network since the question, the head included.
+    pub(crate) fn received(&self) -> u64 {
+        let watch = self.session.as_ref().map(|s| &s.watch);
+        let now = watch.map_or(0, |w| w.received.load(Ordering::Relaxed));
+        now.saturating_sub(self.before)
+    }
+
+    /// What an error while the body was read means.
+    pub(crate) fn error(&self, e: io::Error) -> ClientError {
+        ClientError::of(&self.client.origin, &self.client.times, e.into())
+    }
+
+    /// The whole body, which may not be longer than `most` bytes.
+    pub(crate) fn whole(&mut self, most: u64) -> Result<Vec<u8>, ClientError> {
+        let mut body = Vec::new();
+        let read = self.take(most + 1).read_to_end(&mut body);
+        read.map_err(|e| self.error(e))?;
+        if body.len() as u64 > most {
+            let address = self.client.origin.clone();
+            return Err(ClientError::TooLong { address, most });
+        }
+        Ok(body)
+    }
+}
+
+impl Read for Answer<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.body.read(buffer)
+    }
+}
+
+impl Drop for Answer<'_> {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.take() {
+            session.watch.set(&[]);
+            let idle = &self.client.idle;
+            let mut idle = idle.lock().unwrap_or_else(PoisonError::into_inner);
+            if idle.len() < KEPT {
+                idle.push(session);
+            }
+        }
+    }
+}
+
+/// An address that can be asked.
+pub(crate) fn checked(url: &str) -> Result<Uri, FieldError> {
+    let wrong = |why: &str| {
+        let reason = format!("{why}: write such as \"https://10.0.4.2:8086\"");
+        Err(FieldError::new("url", reason))
+    };
+    let Ok(uri) = url.parse::<Uri>() else {
+        return wrong("no address");
+    };
+    if !matches!(uri.scheme_str(), Some("http" | "https")) {
+        return wrong("begins with neither http:// nor https://");
+    }
+    match uri.authority() {
+        None => wrong("names no server"),
+        Some(a) if a.as_str().contains('@') => {
+            wrong("a password has no place in an address, use auth")
+        }
+        Some(_) => Ok(uri),
+    }
+}
+
+fn origin(uri: &Uri) -> String {
+    let scheme = uri.scheme_str().unwrap_or("http");
+    let host = uri.host().unwrap_or_default().to_ascii_lowercase();
+    let port = uri.port_u16().unwrap_or(match scheme {
+        "https" => 443,
+        _ => 80,
+    });
+    format!("{scheme}://{host}:{port}")
+}
+
+/// Words of a server: the first of them, without characters that do things.
+pub(crate) fn shown(words: &[u8]) -> String {
+    let words = &words[..words.len().min(WORDS)];
+    let words = String::from_utf8_lossy(words);
+    let words = words.trim().chars();
+    words
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;
