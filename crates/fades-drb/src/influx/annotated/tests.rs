@@ -8,7 +8,9 @@ const TABLE: &str = "#datatype,string,long,dateTime:RFC3339,double,string\r\n\
     #group,false,false,false,false,true\r\n#default,0001,,,,\r\n,result,table,_time,_value,board\r\n\
     ,,0,2026-01-01T00:00:00Z,1.5,a\r\n,,0,2026-01-01T00:00:01Z,2,\"b,c\"\r\n\r\n";
 
-fn read(text: &str) -> Result<Vec<(usize, String, Option<f64>)>, AnnotatedError<Infallible>> {
+type Read = (usize, String, Option<f64>);
+
+fn read(text: &str) -> Result<Vec<Read>, AnnotatedError<Infallible>> {
     let mut rows = Vec::new();
     answer(text.as_bytes(), &["board".to_owned()], |named| {
         rows.push((named.statement, named.tags[0].clone(), named.row.value));
