@@ -28,7 +28,7 @@ pub use coap::CoapSource;
 pub use common::{Common, DeviceNote, Record};
 pub use connection::{Auth, SecretFile, Tls};
 pub use csv::{CsvSource, Encoding, Patterns, Point, TimeColumns};
-pub use http::HttpSource;
+pub use http::{HttpSource, Urls};
 pub use influx::{InfluxPoint, InfluxSource, InfluxTags};
 pub use modbus::{Coding, ModbusRegister, ModbusSource, ModbusUnit, Order, Parity, Table};
 pub use mqtt::{MqttSource, MqttVersion, Topics};

@@ -49,6 +49,7 @@ pub mod measure;
 pub mod process;
 
 mod batches;
+mod breaker;
 mod chunk;
 mod client;
 mod coap;

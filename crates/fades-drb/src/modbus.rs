@@ -25,7 +25,6 @@ use crate::selector::Selector;
 use crate::series::SeriesKey;
 use crate::source::Setting;
 
-mod breaker;
 mod bus;
 mod line;
 mod plan;

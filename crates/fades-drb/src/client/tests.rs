@@ -1,1 +1,65 @@
+use ureq::http::Uri;
 
+use super::{Client, Times, TokenWord, checked, shown};
+use crate::secret::Secrets;
+use crate::source::Setting;
+
+fn client(url: &str) -> Client {
+    let setting = Setting {
+        base: "/".into(),
+        secrets: Secrets::new("/".as_ref(), None),
+        readings: None,
+        runtime: None,
+    };
+    let second = std::time::Duration::from_secs(1);
+    let times = Times {
+        connect: second,
+        head: second,
+        stall: second,
+    };
+    Client::new(url, None, TokenWord::Bearer, None, &setting, times, false).unwrap()
+}
+
+#[test]
+fn addresses_name_a_server_and_no_password() {
+    assert!(checked("https://[::1]:8086/x?y").is_ok());
+    for (url, why) in [
+        ("10.0.0.1:80", "neither http"),
+        ("ftp://h", "neither http"),
+        ("/x", "neither http"),
+        ("http://u:p@h/", "use auth"),
+        ("http:// h", "no address"),
+    ] {
+        let reason = checked(url).unwrap_err().reason;
+        assert!(reason.contains(why), "{url}: {reason}");
+        assert!(!reason.contains("u:p"));
+    }
+}
+
+#[test]
+fn only_the_same_server_is_gone_on_with() {
+    let client = client("http://Host/a/b?c");
+    assert_eq!(client.origin(), "http://host:80");
+    let from: Uri = "http://host/a/b?c".parse().unwrap();
+    let to = |to: &str| client.same_server(&from, to).map(|u| u.to_string());
+    assert_eq!(to("/x").as_deref(), Some("http://host:80/x"));
+    assert_eq!(to("x?y").as_deref(), Some("http://host:80/a/x?y"));
+    assert_eq!(to("?d").as_deref(), Some("http://host:80/a/b?d"));
+    assert!(to("http://HOST:80/z").is_some());
+    for other in [
+        "https://host/",
+        "http://host:81/",
+        "http://host.evil/",
+        "//evil/",
+        "",
+        "http://x@host/",
+    ] {
+        assert_eq!(to(other), None, "{other}");
+    }
+}
+
+#[test]
+fn words_of_a_server_are_short_and_harmless() {
+    assert_eq!(shown(b" a\x1b[31m\nb\xff "), "a [31m b\u{fffd}");
+    assert_eq!(shown(&[b'x'; 1000]).len(), 200);
+}

@@ -17,11 +17,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep_until;
 
-use super::breaker::{Breaker, Rule, chance};
 use super::line::Line;
 use super::plan::Block;
 use super::port::{Port, ReadError};
 use super::unit::{Came, Unit, is_about_registers};
+use crate::breaker::{Breaker, Rule, chance};
 use crate::live::{Heard, Live};
 
 /// While others work, asking the broken ones takes one part in so many of the

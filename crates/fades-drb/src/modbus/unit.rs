@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use tokio_modbus::ExceptionCode;
 
-use super::breaker::{Breaker, Rule, chance};
 use super::plan::{Block, Bounds, blocks};
 use super::register::{Register, Said};
+use crate::breaker::{Breaker, Rule, chance};
 use crate::config::{ModbusSource, ModbusUnit};
 use crate::live::{Heard, Live, now};
 use crate::series::SeriesKey;

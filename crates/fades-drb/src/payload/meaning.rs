@@ -243,7 +243,7 @@ impl Meaning {
         };
         let mut unit = match &said.unit {
             Some(unit) => units::code(unit).into(),
-            None => kind.as_ref().map_or_else(Arc::default, |k| self.unit(k)),
+            None => kind.as_ref().map_or_else(Arc::default, |k| self.unit_of(k)),
         };
         if said.sum {
             kind = kind.map(|k| format!("{k}.sum").into());
@@ -271,7 +271,8 @@ impl Meaning {
         })
     }
 
-    fn unit(&self, kind: &str) -> Arc<str> {
+    /// The unit of a kind whose messages say none.
+    pub(crate) fn unit_of(&self, kind: &str) -> Arc<str> {
         Arc::clone(self.units.get(kind).unwrap_or(&self.unit))
     }
 }

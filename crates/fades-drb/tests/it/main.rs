@@ -8,6 +8,7 @@
 mod batches;
 mod broker;
 mod examples;
+mod http;
 mod influx;
 mod limits;
 mod modbus;

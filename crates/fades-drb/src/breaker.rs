@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 /// How something does that can fail.
 #[derive(Debug)]
-pub(super) struct Breaker {
+pub(crate) struct Breaker {
     rule: Rule,
     failures: u32,
     /// When it may be asked again.
@@ -19,15 +19,15 @@ pub(super) struct Breaker {
 
 /// When it counts as broken, and how long it is left alone then.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Rule {
+pub(crate) struct Rule {
     /// Failures one after the other.
-    pub(super) breaks_at: u32,
-    pub(super) first: Duration,
-    pub(super) longest: Duration,
+    pub(crate) breaks_at: u32,
+    pub(crate) first: Duration,
+    pub(crate) longest: Duration,
 }
 
 impl Breaker {
-    pub(super) const fn new(rule: Rule) -> Self {
+    pub(crate) const fn new(rule: Rule) -> Self {
         Self {
             rule,
             failures: 0,
@@ -35,26 +35,26 @@ impl Breaker {
         }
     }
 
-    pub(super) const fn is_broken(&self) -> bool {
+    pub(crate) const fn is_broken(&self) -> bool {
         self.failures >= self.rule.breaks_at
     }
 
     /// When it may be asked, if that is not always.
-    pub(super) const fn until(&self) -> Option<Instant> {
+    pub(crate) const fn until(&self) -> Option<Instant> {
         self.until
     }
 
-    pub(super) fn may_ask(&self, now: Instant) -> bool {
+    pub(crate) fn may_ask(&self, now: Instant) -> bool {
         self.until.is_none_or(|until| until <= now)
     }
 
-    pub(super) const fn worked(&mut self) {
+    pub(crate) const fn worked(&mut self) {
         self.failures = 0;
         self.until = None;
     }
 
     /// It failed. `chance`: any number, so that not all wait equally long.
-    pub(super) fn failed(&mut self, now: Instant, chance: u64) {
+    pub(crate) fn failed(&mut self, now: Instant, chance: u64) {
         self.failures = self.failures.saturating_add(1);
         if !self.is_broken() {
             return;
@@ -68,7 +68,7 @@ impl Breaker {
 }
 
 /// A number that cannot be foreseen.
-pub(super) fn chance() -> u64 {
+pub(crate) fn chance() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(0)
 }
