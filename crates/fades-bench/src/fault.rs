@@ -77,6 +77,12 @@ pub(crate) enum Fault {
     /// SQLite.
     #[error("SQLite failed: {0}")]
     Sql(#[from] rusqlite::Error),
+    /// The readings store.
+    #[error("the readings store failed: {0}")]
+    Store(#[from] fades_drb::measure::MeasureError),
+    /// The `parquet` crate.
+    #[error("the parquet crate failed: {0}")]
+    Parquet(#[from] parquet::errors::ParquetError),
     /// Two that must answer the same do not.
     #[error(
         "{what}: {ours} here and {theirs} there: they must agree before their times are compared"

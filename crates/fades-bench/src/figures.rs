@@ -19,6 +19,7 @@ mod rss;
 mod small_host;
 mod start;
 mod steady;
+mod store;
 mod tasks;
 mod transfer;
 mod transfer_socket;
@@ -65,6 +66,8 @@ names! {
     Density "density" density::run,
     SmallHost "small-host" small_host::run,
     Aberdeen "aberdeen" aberdeen::run,
+    StoreIngest "store-ingest" store::ingest,
+    StoreScan "store-scan" store::scan,
     Rss "rss" rss::run,
     Hello "hello" hello::run,
     Steady "steady" steady::run,

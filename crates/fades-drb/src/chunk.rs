@@ -42,6 +42,21 @@ impl Segment {
         }
     }
 
+    /// Adds readings at the end.
+    pub(crate) fn append(&mut self, mut other: Self) {
+        if self.time.is_empty() {
+            *self = other;
+            return;
+        }
+        if !self.mark.is_empty() || !other.mark.is_empty() {
+            self.mark.resize(self.time.len(), 0);
+            other.mark.resize(other.time.len(), 0);
+            self.mark.append(&mut other.mark);
+        }
+        self.time.append(&mut other.time);
+        self.value.append(&mut other.value);
+    }
+
     pub(crate) fn rows(&self) -> usize {
         self.time.len()
     }

@@ -25,6 +25,7 @@ use fades_task::coverage::LossReason;
 use fades_task::identity::Name;
 use rustix::fs::FlockOperation;
 
+use crate::chunk::Segment;
 use crate::columns::BlobError;
 use crate::config::Record;
 use crate::flow::{Ask, Outlet, Stopped};
@@ -44,6 +45,7 @@ mod segment;
 use disk::{Disk, Written};
 use gaps::Gap;
 use kept::{Kept, RecorderState};
+use merge::PIECE;
 use scan::Scan;
 
 /// Why the store cannot do something.
@@ -272,10 +274,19 @@ fn send(kept: &Kept, ask: &Ask, out: &Outlet) -> Result<(), ReadingsError> {
     for key in &keys {
         let fresh = fresh.remove(key).unwrap_or_default();
         let within = (selector.from, selector.to);
+        // Handing over costs more than copying what days have few of.
+        let mut some = Segment::default();
         scan.read(key, fresh, within, &mut |segment| {
             stopped(ask)?;
-            Ok(out.readings(key, segment)?)
+            some.append(segment);
+            if some.rows() >= PIECE {
+                out.readings(key, std::mem::take(&mut some))?;
+            }
+            Ok(())
         })?;
+        if some.rows() > 0 {
+            out.readings(key, some)?;
+        }
         let effort = scan.effort();
         out.fetched(effort.rows, effort.bytes)?;
     }

@@ -267,13 +267,16 @@ impl FileIndex {
     }
 }
 
+/// What a row says, by column.
+type Said = Vec<Option<ByteArray>>;
+
 /// Finds the owners of rows.
 struct Naming<'a> {
     layout: &'a Layout,
     owners: &'a Owners,
     path: &'a Path,
     /// What the row before said, and whose it was.
-    last: Option<(Vec<Option<ByteArray>>, Result<u32, LossReason>)>,
+    last: Option<(Said, Result<u32, LossReason>)>,
     known: HashMap<Vec<Option<Vec<u8>>>, Result<u32, LossReason>>,
     is_full: bool,
 }
@@ -288,7 +291,7 @@ impl Naming<'_> {
         {
             return *owner;
         }
-        let said: Vec<Option<ByteArray>> = names.iter().map(|c| c[row].clone()).collect();
+        let said: Said = names.iter().map(|c| c[row].clone()).collect();
         let bytes = |text: &ByteArray| text.data().to_vec();
         let key: Vec<Option<Vec<u8>>> = said.iter().map(|s| s.as_ref().map(bytes)).collect();
         let owner = match self.known.get(&key) {

@@ -10,13 +10,15 @@ use super::segment::{Cursor, Entry, SegmentReader};
 use crate::chunk::Segment;
 use crate::series::SeriesKey;
 
-/// Segments that are open at a time: each has pages of its columns in memory.
-const OPEN: usize = 128;
+/// Segments that are open at a time: each has pages of its columns in memory, some
+/// 50 to 200 KB.
+const OPEN: usize = 400;
 
 /// What there is of some series.
 pub(super) struct Scan {
     slots: Vec<Slot>,
-    open: Cell<usize>,
+    /// The slots that are open, the one opened last at the end.
+    open: RefCell<Vec<usize>>,
     /// Where the readings of a series are: index of the slot, and rows in it.
     parts: BTreeMap<SeriesKey, Vec<Part>>,
     rows: Cell<u64>,
@@ -49,7 +51,7 @@ impl Scan {
     pub(super) const fn new() -> Self {
         Self {
             slots: Vec::new(),
-            open: Cell::new(0),
+            open: RefCell::new(Vec::new()),
             parts: BTreeMap::new(),
             rows: Cell::new(0),
             bytes: Cell::new(0),
@@ -142,7 +144,7 @@ impl Scan {
             self.make_room();
             let reader = SegmentReader::open(&slot.path)?;
             *slot.open.borrow_mut() = Some((reader, SegmentReader::cursor()));
-            self.open.set(self.open.get() + 1);
+            self.open.borrow_mut().push(part.slot);
         }
         let mut open = slot.open.borrow_mut();
         let Some((reader, cursor)) = &mut *open else {
@@ -160,11 +162,14 @@ impl Scan {
         Ok(got.segment)
     }
 
-    /// Closes all segments when many are open; they are found again.
+    /// Closes a segment when many are open. Series after series goes through all of
+    /// them in the same order, so the one that was opened last is wanted last.
     fn make_room(&self) {
-        if self.open.get() >= OPEN {
-            self.slots.iter().for_each(|slot| drop(slot.open.take()));
-            self.open.set(0);
+        let mut open = self.open.borrow_mut();
+        if open.len() >= OPEN
+            && let Some(slot) = open.pop()
+        {
+            drop(self.slots[slot].open.take());
         }
     }
 }

@@ -1,5 +1,6 @@
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use fades_task::coverage::LossReason;
 use fades_task::mtw::Take;
@@ -72,17 +73,26 @@ type Rows = Vec<(String, i64, f64)>;
 
 /// What is sent, and what came of it.
 fn sent(kept: &Kept, ask: &Ask) -> (Rows, Outcome) {
+    let fetch = |out: &Outlet| send(kept, ask, out).map_err(|e| e.to_string());
+    said(fetch, &ask.stop)
+}
+
+/// What a source says, and what came of it.
+fn said(
+    fetch: impl FnOnce(&Outlet) -> Result<(), String> + Send,
+    stop: &Arc<AtomicBool>,
+) -> (Rows, Outcome) {
     let (outlet, inlet) = Outlet::pair();
     std::thread::scope(|scope| {
         scope.spawn(move || {
-            let sent = send(kept, ask, &outlet);
-            let _ = outlet.end(sent.map_err(|e| e.to_string()));
+            let fetched = fetch(&outlet);
+            let _ = outlet.end(fetched);
         });
         let capacity = Capacity::of(fades_abi::INPUT_PAGE);
         let mut assembly = Assembly::new("hall".parse().unwrap(), inlet, None, capacity);
         let mut rows = Rows::new();
-        while let Ahead::Bytes(_) = assembly.ahead(&ask.stop) {
-            let chunk = assembly.chunk(0, &ask.stop).unwrap();
+        while let Ahead::Bytes(_) = assembly.ahead(stop) {
+            let chunk = assembly.chunk(0, stop).unwrap();
             for series in &chunk.series {
                 for Segment { time, value, .. } in &series.segments {
                     let device = series.key.device.to_string();
@@ -93,6 +103,12 @@ fn sent(kept: &Kept, ask: &Ask) -> (Rows, Outcome) {
         }
         (rows, assembly.outcome())
     })
+}
+
+/// Says that a test was not made; such lines are counted.
+fn skipped(test: &str, why: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stdout(), "SKIPPED: {test}: {why}");
 }
 
 fn all(kept: &Kept) -> Rows {
