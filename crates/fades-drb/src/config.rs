@@ -24,7 +24,7 @@ mod mqtt;
 mod parquet;
 mod payload;
 
-pub use coap::CoapSource;
+pub use coap::{Addresses, CoapSource, Paths};
 pub use common::{Common, DeviceNote, Record};
 pub use connection::{Auth, SecretFile, Tls};
 pub use csv::{CsvSource, Encoding, Patterns, Point, TimeColumns};

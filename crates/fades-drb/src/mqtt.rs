@@ -22,7 +22,6 @@ mod link;
 mod listen;
 mod shape;
 mod status;
-mod topic;
 mod v3;
 mod v5;
 

@@ -11,10 +11,12 @@ use fades_task::coverage::LossReason;
 
 pub(crate) mod json;
 mod meaning;
+mod pattern;
 pub(crate) mod senml;
 mod time;
 
-pub(crate) use meaning::{Meaning, Named, NamedBy, Names};
+pub(crate) use meaning::{Meaning, Named, NamedBy, Names, Understood};
+pub(crate) use pattern::Pattern;
 
 /// Longest payload that is looked at, bytes.
 pub(crate) const MOST_BYTES: usize = 256 << 10;
@@ -73,6 +75,10 @@ pub(crate) enum PayloadError {
     /// RFC 8428, 4.4: such a field must be understood.
     #[error("its field {label:?} must be understood, and is not")]
     MustUnderstand { label: String },
+    #[error(
+        "its content format is {format}; 0 (text), 50 (JSON), 110 and 112 (SenML) are understood"
+    )]
+    Format { format: u32 },
     #[error("it is SenML of version {found}; versions up to 10 are understood")]
     Version { found: i64 },
 }
@@ -87,6 +93,7 @@ impl PayloadError {
             Self::NoJson { .. }
             | Self::NoSenml { .. }
             | Self::MustUnderstand { .. }
+            | Self::Format { .. }
             | Self::Version { .. } => LossReason::BadText,
         }
     }

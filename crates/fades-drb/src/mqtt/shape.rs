@@ -1,9 +1,8 @@
 //! What an operator wrote of an MQTT source, resolved.
 
 use super::address::Address;
-use super::topic::Topic;
 use crate::config::{FieldError, MqttSource, PayloadFormat};
-use crate::payload::{Meaning, Named, NamedBy, Names};
+use crate::payload::{Meaning, Named, NamedBy, Names, Pattern};
 
 /// Most topics of one source.
 const MOST_TOPICS: usize = 64;
@@ -12,7 +11,7 @@ const MOST_TOPICS: usize = 64;
 #[derive(Debug, Clone)]
 pub(crate) struct Shape {
     pub(super) address: Address,
-    pub(super) topics: Vec<Topic>,
+    pub(super) topics: Vec<Pattern>,
     pub(super) meaning: Meaning,
 }
 
@@ -55,13 +54,13 @@ impl Shape {
     }
 }
 
-fn topics(config: &MqttSource) -> Result<Vec<Topic>, FieldError> {
+fn topics(config: &MqttSource) -> Result<Vec<Pattern>, FieldError> {
     let topics = config.topic.as_slice();
     if topics.is_empty() || topics.len() > MOST_TOPICS {
         let reason = format!("write 1 to {MOST_TOPICS} topics");
         return Err(FieldError::new("topic", reason));
     }
-    topics.iter().map(|t| Topic::parse(t)).collect()
+    topics.iter().map(|t| Pattern::parse("topic", t)).collect()
 }
 
 /// Checks what is said of the connection.

@@ -271,6 +271,27 @@ impl Meaning {
         })
     }
 
+    /// The series of messages with such an address, when it can be known before
+    /// any came.
+    pub(crate) fn expected(&self, named: &Named) -> Option<SeriesKey> {
+        let several = matches!(&self.form, Form::SenmlJson | Form::SenmlCbor);
+        let own = match &self.form {
+            Form::Json(l) => l.unit.is_some() || l.values.iter().any(|(kind, _)| kind.is_some()),
+            _ => false,
+        };
+        if several || own {
+            return None;
+        }
+        let kind = named.kind.as_ref().or(self.kind.as_ref())?;
+        let location = named.location.as_ref().unwrap_or(&self.location);
+        Some(SeriesKey {
+            device: named.device.as_ref().or(self.device.as_ref())?.clone(),
+            location: Arc::clone(location),
+            kind: Arc::clone(kind),
+            unit: self.unit_of(kind),
+        })
+    }
+
     /// The unit of a kind whose messages say none.
     pub(crate) fn unit_of(&self, kind: &str) -> Arc<str> {
         Arc::clone(self.units.get(kind).unwrap_or(&self.unit))

@@ -156,7 +156,7 @@ impl Engine {
         let mut names: Vec<&str> = devices.iter().map(|d| d.device.as_str()).collect();
         names.dedup();
         let answered = heard.outcome.answered.len();
-        coverage.matched = names.len().max(answered) as u64;
+        coverage.matched = names.len().max(heard.outcome.asked.len()) as u64;
         coverage.absent = heard.outcome.absent.into_values().collect();
         coverage.failed = coverage.absent.iter().filter(|a| !a.late).count() as u64;
         coverage.late = coverage.absent.len() as u64 - coverage.failed;

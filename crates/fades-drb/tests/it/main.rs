@@ -7,6 +7,7 @@
 
 mod batches;
 mod broker;
+mod coap;
 mod examples;
 mod http;
 mod influx;

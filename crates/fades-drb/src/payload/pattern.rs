@@ -1,14 +1,14 @@
-//! Topics: what an operator wrote, as a filter for the broker and a matcher for
-//! what comes.
+//! Addresses of messages (topics, paths) with placeholders: a filter for a broker,
+//! and a matcher for what comes.
 
 use std::sync::Arc;
 
+use super::{Named, NamedBy};
 use crate::config::FieldError;
-use crate::payload::{Named, NamedBy};
 
-/// A topic with placeholders.
+/// An address with placeholders.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Topic {
+pub(crate) struct Pattern {
     levels: Vec<Level>,
     /// Whatever follows matches too.
     open: bool,
@@ -34,11 +34,11 @@ enum Name {
     Ignored,
 }
 
-impl Topic {
-    pub(super) fn parse(text: &str) -> Result<Self, FieldError> {
-        let wrong = |reason: &str| FieldError::new("topic", format!("{text:?}: {reason}"));
+impl Pattern {
+    pub(crate) fn parse(field: &str, text: &str) -> Result<Self, FieldError> {
+        let wrong = |reason: &str| FieldError::new(field, format!("{text:?}: {reason}"));
         if text.is_empty() || text.len() > 1024 || text.contains('\0') {
-            return Err(wrong("a topic has 1 to 1024 bytes"));
+            return Err(wrong("it has 1 to 1024 bytes"));
         }
         if text.starts_with("$share/") {
             return Err(wrong(
@@ -75,7 +75,7 @@ impl Topic {
     }
 
     /// What the broker is asked for.
-    pub(super) fn filter(&self) -> String {
+    pub(crate) fn filter(&self) -> String {
         let levels = self.levels.iter().map(|level| match level {
             Level::Text(text) => text.as_str(),
             Level::Gap { .. } => "+",
@@ -84,8 +84,13 @@ impl Topic {
         levels.chain(open).collect::<Vec<_>>().join("/")
     }
 
+    /// Whether it is one address, without placeholders.
+    pub(crate) fn is_plain(&self) -> bool {
+        !self.open && self.gaps().next().is_none()
+    }
+
     /// What it names.
-    pub(super) fn names(&self) -> NamedBy {
+    pub(crate) fn names(&self) -> NamedBy {
         NamedBy {
             device: self.gaps().any(|n| n == Name::Device),
             kind: self.gaps().any(|n| n == Name::Kind),
@@ -99,8 +104,8 @@ impl Topic {
         })
     }
 
-    /// What a topic names, if it is one of these.
-    pub(super) fn read(&self, topic: &str) -> Option<Named> {
+    /// What an address names, if it is one of these.
+    pub(crate) fn read(&self, topic: &str) -> Option<Named> {
         let mut named = Named::default();
         let mut location: Option<String> = None;
         let mut found = topic.split('/');
@@ -178,11 +183,11 @@ impl Level {
 mod tests {
     use proptest::prelude::proptest;
 
-    use super::Topic;
+    use super::Pattern;
 
     /// Device, location and kind, as far as they are named.
     fn read(topic: &str, found: &str) -> Option<String> {
-        let named = Topic::parse(topic).unwrap().read(found)?;
+        let named = Pattern::parse("topic", topic).unwrap().read(found)?;
         let parts = [named.device, named.location, named.kind];
         Some(
             parts
@@ -194,7 +199,7 @@ mod tests {
     #[test]
     fn placeholders_become_a_filter_and_find_their_names() {
         let topic = "site/{location}/{location}/n-{device}.x/{_}/{kind}";
-        let filter = Topic::parse(topic).unwrap().filter();
+        let filter = Pattern::parse("topic", topic).unwrap().filter();
         assert_eq!(filter, "site/+/+/+/+/+");
         let found = read(topic, "site/b1/2/n-7.x/up/co2");
         assert_eq!(found.as_deref(), Some("7 b1/2 co2"));
@@ -206,7 +211,10 @@ mod tests {
         ] {
             assert_eq!(read(topic, other), None, "{other}");
         }
-        assert_eq!(Topic::parse("a/{device}/#").unwrap().filter(), "a/+/#");
+        assert_eq!(
+            Pattern::parse("topic", "a/{device}/#").unwrap().filter(),
+            "a/+/#"
+        );
         assert_eq!(read("a/{device}/#", "a/d/x/y").as_deref(), Some("d - -"));
         assert_eq!(read("a/{device}/#", "a/d").as_deref(), Some("d - -"));
         assert_eq!(read("a/+/{kind}", "a//k").as_deref(), Some("- - k"));
@@ -225,7 +233,7 @@ mod tests {
             ("a/device}", "has no '{'"),
             ("$share/g/a", "a part of the messages"),
         ] {
-            let error = Topic::parse(topic).unwrap_err();
+            let error = Pattern::parse("topic", topic).unwrap_err();
             assert!(error.reason.contains(words), "{words} in {}", error.reason);
         }
     }
@@ -233,7 +241,7 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_comes_does_no_harm(topic in ".{0,40}", found in ".{0,40}") {
-            if let Ok(topic) = Topic::parse(&topic) {
+            if let Ok(topic) = Pattern::parse("topic", &topic) {
                 let _ = topic.read(&found);
             }
         }
