@@ -357,25 +357,28 @@ fn a_damaged_file_is_an_error_and_no_more() {
     );
     let good = fs::read(&path).unwrap();
     let source = source(folder.path(), LONG_TABLE).unwrap();
-    let mut failures = 0;
+    let (mut failures, mut claims) = (0, 0);
     let mut attempt = |bytes: &[u8]| {
         let new = folder.path().join("new");
         fs::write(&new, bytes).unwrap();
         fs::rename(new, &path).unwrap();
         let (rows, outcome) = fetched(&source, Selector::all());
         assert!(rows.len() <= 5);
-        failures += u32::from(outcome.failure.is_some());
+        let failure = outcome.failure.unwrap_or_default();
+        failures += u32::from(!failure.is_empty());
+        claims += u32::from(failure.contains("a dictionary claims more values"));
         let _ = source.known(&Arc::default());
     };
     for cut in (0..good.len()).step_by(3) {
         attempt(&good[..cut]);
     }
     for i in 0..good.len() {
-        for flip in [0x01, 0x80, 0xff] {
+        for flip in [0x01, 0x40, 0x80, 0xff] {
             let mut bytes = good.clone();
             bytes[i] ^= flip;
             attempt(&bytes);
         }
     }
     assert!(failures as usize > good.len() / 3, "{failures}");
+    assert!(claims > 0, "no dictionary was refused");
 }
