@@ -52,8 +52,9 @@ pub(crate) enum HttpError {
     Page { address: String },
     #[error("{address} says that nothing changed, which nobody asked")]
     NotModified { address: String },
-    #[error("{0}")]
-    All(String),
+    /// No device is known whose failure this could be.
+    #[error("{reasons}")]
+    Unanswered { reasons: String },
 }
 
 /// A source of answers over HTTP at work.
@@ -239,7 +240,9 @@ impl Sampling<'_> {
         match self.failures.is_empty() || !self.sent.is_empty() {
             true => Ok(()),
             // No device is known whose failure this could be.
-            false => Err(HttpError::All(self.failures.join("; "))),
+            false => Err(HttpError::Unanswered {
+                reasons: self.failures.join("; "),
+            }),
         }
     }
 

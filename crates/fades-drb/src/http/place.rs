@@ -35,6 +35,8 @@ pub(super) struct Place {
     client: Client,
     /// Held while it is asked, so that nobody asks the same at the same time.
     state: Mutex<State>,
+    /// Devices that it ever answered for; to be read while it is asked.
+    devices: Mutex<BTreeSet<Arc<str>>>,
     times: Times,
     pages: u32,
 }
@@ -47,8 +49,6 @@ struct State {
     version: Version,
     /// The newest reading of each series, so that the same is told once.
     told: HashMap<SeriesKey, (i64, u64)>,
-    /// Devices that it ever answered for.
-    devices: BTreeSet<Arc<str>>,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -96,13 +96,14 @@ impl Place {
             answered: None,
             version: Version::default(),
             told: HashMap::new(),
-            devices: address.named.device.iter().cloned().collect(),
         };
+        let devices = address.named.device.iter().cloned().collect();
         Ok(Self {
             address,
             uri,
             client,
             state: Mutex::new(state),
+            devices: Mutex::new(devices),
             times,
             pages: config.pages,
         })
@@ -110,17 +111,13 @@ impl Place {
 
     /// Devices that it is known to answer for.
     pub(super) fn devices(&self) -> Vec<Arc<str>> {
-        // While it is asked, the names that are always known must do.
-        match self.state.try_lock() {
-            Ok(state) => state.devices.iter().cloned().collect(),
-            Err(_) => self.address.named.device.iter().cloned().collect(),
-        }
+        lock(&self.devices).iter().cloned().collect()
     }
 
     /// Asks, unless somebody just did, or it failed again and again; what is new
     /// goes to `live`.
     pub(super) fn ask(&self, shape: &Shape, live: &Live, stop: &Arc<AtomicBool>) -> Answered {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         let state = &mut *state;
         if let Some((asked, answered)) = &state.answered
             && (asked.elapsed() < FRESH || !state.breaker.may_ask(Instant::now()))
@@ -139,8 +136,8 @@ impl Place {
             Err(e) => {
                 state.breaker.failed(Instant::now(), chance());
                 let words = e.to_string();
-                for device in &state.devices {
-                    live.failed(device, &words, state.breaker.is_broken());
+                for device in self.devices() {
+                    live.failed(&device, &words, state.breaker.is_broken());
                 }
                 Err(Arc::new(e))
             }
@@ -173,10 +170,12 @@ impl Place {
             }
         });
         let heard: Vec<Heard> = heard.cloned().collect();
-        if state.devices.len() < MAX_SERIES {
+        let mut known = lock(&self.devices);
+        if known.len() < MAX_SERIES {
             let devices = answer.heap.heard.iter().map(|h| &h.key.device);
-            state.devices.extend(devices.cloned());
+            known.extend(devices.cloned());
         }
+        drop(known);
         live.arrive(heard);
     }
 
@@ -259,9 +258,9 @@ impl Place {
         }
         request
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Every change is complete when the lock is given back.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Every change is complete when a lock is given back.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
