@@ -14,6 +14,7 @@ mod aberdeen;
 mod compute;
 mod density;
 mod hello;
+mod influx;
 mod parts;
 mod rss;
 mod small_host;
@@ -70,6 +71,7 @@ names! {
     StoreScan "store-scan" store::scan,
     Rss "rss" rss::run,
     Hello "hello" hello::run,
+    Influx "influx" influx::run,
     Steady "steady" steady::run,
     Parts "parts" parts::run,
 }
