@@ -15,6 +15,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("valgrind", "valgrind"),
     ("coap-client-openssl", "libcoap3-bin"),
     ("mosquitto", "mosquitto"),
+    ("mosquitto_sub", "mosquitto-clients"),
     ("xz", "xz-utils"),
 ];
 

@@ -6,7 +6,7 @@
 //! ```
 //! `small`: 24 devices in one file of 1,000 rows, asked for again and again; each
 //! time another range, or with `same` the same one. `folder`: all readings of the
-//! Aberdeen data set, whose table is in docs/sources.md.
+//! Aberdeen data set, whose table is in docs/sources/csv.md.
 #![expect(clippy::print_stdout, reason = "this program reports to people")]
 
 use std::error::Error;
@@ -134,6 +134,7 @@ impl Broker {
             dtos: vec![dto.clone()],
             window: Size(64 << 20),
             within: None,
+            answers: Vec::new(),
         };
         self.control.send(&request, &[], &[given.as_fd()])?;
         drop(given);

@@ -48,6 +48,7 @@ pub mod config;
 pub mod measure;
 pub mod process;
 
+mod answers;
 mod batches;
 mod breaker;
 mod chunk;

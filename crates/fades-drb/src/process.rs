@@ -27,12 +27,13 @@ use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use tokio::runtime::Runtime;
 
+use crate::answers::Earlier;
 use crate::batches::{Batches, own_user_namespace};
 use crate::config::Sources;
 use crate::hands::Hands;
 use crate::pool::Pool;
 use crate::readings::Readings;
-use crate::retrieve::Engine;
+use crate::retrieve::{Demands, Engine};
 use crate::secret::Secrets;
 use crate::source::Setting;
 
@@ -318,12 +319,17 @@ impl Broker {
                 dtos,
                 window,
                 within,
+                answers,
             } => {
+                let deadline = within.and_then(|w| Instant::now().checked_add(w.as_std()));
+                let earlier = Earlier::part(&answers, &frame.blob, dtos.len());
+                let demands = earlier.into_iter();
+                let demands = demands.map(|earlier| Demands { deadline, earlier });
                 let wanted = Wanted {
                     run,
+                    demands: demands.collect(),
                     dtos,
                     window,
-                    within,
                 };
                 self.retrieve(wanted, frame.descriptors)?;
             }
@@ -343,10 +349,13 @@ impl Broker {
                 });
                 BrokerReport::Tested { id, report }
             }),
-            BrokerRequest::Preview { id, dtos } => self.inspect(move |engine, stop| {
-                let previews = engine.preview(&dtos, stop);
-                BrokerReport::Previewed { id, previews }
-            }),
+            BrokerRequest::Preview { id, dtos, answers } => {
+                let earlier = Earlier::part(&answers, &frame.blob, dtos.len());
+                self.inspect(move |engine, stop| {
+                    let previews = engine.preview(&dtos, earlier, stop);
+                    BrokerReport::Previewed { id, previews }
+                });
+            }
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use fades_task::identity::Name;
 use fades_task::mtw::{Dto, Take};
 use fades_task::result::RetrievalFailure;
 
+use crate::answers::{self, Earlier};
 use crate::batches::Batches;
 use crate::chunk::Capacity;
 use crate::config::{Sources, SourcesError};
@@ -57,9 +58,17 @@ struct Resolved {
     index: u32,
     capacity: Capacity,
     selector: Selector,
-    /// Devices that have not answered by then are late.
-    deadline: Option<Instant>,
+    demands: Demands,
     asked: Vec<(Name, Asked)>,
+}
+
+/// What a run demands of a retrieval, besides its DTO.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Demands {
+    /// Devices that have not answered by then are late.
+    pub(crate) deadline: Option<Instant>,
+    /// What earlier runs answered, when the DTO asks for that.
+    pub(crate) earlier: Earlier,
 }
 
 /// A source that a DTO asks, as it is now.
@@ -128,17 +137,16 @@ impl Engine {
     }
 
     /// Takes part in retrieving what DTO number `index` of a task asks for, in
-    /// batches of `capacity`. Devices that have not answered at `deadline` are
-    /// late.
+    /// batches of `capacity`.
     pub(crate) fn open(
         self: &Arc<Self>,
         dto: &Dto,
         index: u32,
         capacity: Capacity,
-        deadline: Option<Instant>,
+        demands: Demands,
         stop: &Arc<AtomicBool>,
     ) -> Result<Taker, Halt> {
-        let resolved = self.resolve(dto, index, capacity, deadline)?;
+        let resolved = self.resolve(dto, index, capacity, demands)?;
         let question = resolved.question();
         Ok(Taker::enter(self, question, resolved, stop))
     }
@@ -148,9 +156,22 @@ impl Engine {
         dto: &Dto,
         index: u32,
         capacity: Capacity,
-        deadline: Option<Instant>,
+        demands: Demands,
     ) -> Result<Resolved, Halt> {
         let selector = compiled(dto)?;
+        let with = |asked| Resolved {
+            dto: dto.clone(),
+            index,
+            capacity,
+            selector: selector.clone(),
+            demands: demands.clone(),
+            asked,
+        };
+        if dto.result.is_some() {
+            let name = answers::SOURCE.parse();
+            let asked = name.into_iter().map(|name| (name, Asked::Flow(None)));
+            return Ok(with(asked.collect()));
+        }
         let asked = self.asked(dto, &selector)?.into_iter();
         let asked = asked.map(|(name, at_work)| {
             let asked = match &at_work.worker {
@@ -162,14 +183,7 @@ impl Engine {
             };
             Ok((name.clone(), asked))
         });
-        Ok(Resolved {
-            asked: asked.collect::<Result<_, _>>()?,
-            dto: dto.clone(),
-            index,
-            capacity,
-            selector,
-            deadline,
-        })
+        Ok(with(asked.collect::<Result<_, _>>()?))
     }
 
     /// The sources that a DTO can mean.
@@ -200,11 +214,13 @@ impl Engine {
     fn plans(&self, resolved: &Resolved, stop: &Arc<AtomicBool>) -> Result<Plans, Halt> {
         let Resolved { dto, selector, .. } = resolved;
         let parts = resolved.asked.iter().map(|(name, asked)| {
-            let at_work = &self.sources[name];
-            let has = match (&at_work.worker, asked) {
-                (Worker::Csv(csv), Asked::Files(snapshot)) => {
+            let has = match (self.sources.get(name), asked) {
+                (Some(AtWork { notes, worker }), Asked::Files(snapshot)) => {
+                    let Worker::Csv(csv) = worker else {
+                        unreachable!("only files have a snapshot")
+                    };
                     unable(dto, name)?;
-                    let selector = selector.with(&at_work.notes);
+                    let selector = selector.with(notes);
                     let plan = csv.plan(&self.pool, snapshot, &selector, stop);
                     Has::Files(plan.map_err(|e| read_failed(dto, name, e))?)
                 }
@@ -228,26 +244,35 @@ impl Engine {
         Halt::Failed(RetrievalFailure::NothingMatches {
             dto: dto.name.clone(),
             selector: selector::words(dto),
-            known: self.known(stop),
+            known: match dto.result {
+                Some(_) => "a service's tasks that answered with readings".to_owned(),
+                None => self.known(stop),
+            },
         })
     }
 
     /// Lets a source say what it has for a DTO, in a thread of its own.
     fn flow(self: &Arc<Self>, name: &Name, resolved: &Resolved, stop: &Arc<AtomicBool>) -> Inlet {
         let (outlet, inlet) = Outlet::pair();
+        let at_work = self.sources.get(name);
+        let selector = &resolved.selector;
         let ask = Ask {
-            selector: resolved.selector.with(&self.sources[name].notes),
+            selector: at_work.map_or_else(|| selector.clone(), |a| selector.with(&a.notes)),
             take: resolved.dto.take,
             aggregate: resolved.dto.aggregate,
-            deadline: resolved.deadline,
+            deadline: resolved.demands.deadline,
             stop: Arc::clone(stop),
         };
         let (engine, name) = (Arc::clone(self), name.clone());
+        let earlier = resolved.dto.result.is_some();
+        let earlier = earlier.then(|| resolved.demands.earlier.clone());
         let fetch = move || {
-            let Worker::Flow(flow) = &engine.sources[&name].worker else {
-                return;
+            let worker = engine.sources.get(&name).map(|a| &a.worker);
+            let ended = match (&earlier, worker) {
+                (Some(earlier), _) => earlier.fetch(&ask, &outlet).map_err(Into::into),
+                (None, Some(Worker::Flow(flow))) => flow.fetch(&ask, &outlet),
+                (None, Some(Worker::Csv(_)) | None) => return,
             };
-            let ended = flow.fetch(&ask, &outlet);
             // Whoever took the readings may have gone by now.
             let _ = outlet.end(ended.map_err(|e| chain(&e)));
         };

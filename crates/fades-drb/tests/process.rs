@@ -123,6 +123,7 @@ impl Started {
             dtos,
             window: Size(4 << 20),
             within: None,
+            answers: Vec::new(),
         };
         self.control.send(&request, &[], &[given.as_fd()]).unwrap();
         let frame = tender.receive::<Feed>(soon()).unwrap().unwrap();

@@ -81,6 +81,8 @@ fn config(folder: &Path) -> Outcome<NodeConfig> {
             budget: Size(1 << 30),
             chunk: Size(64 << 20),
             base: folder.to_owned(),
+            readings: folder.join("readings"),
+            credentials: None,
         },
         parallel: settings["parallel"].as_u64().unwrap_or(2) as usize,
         spare_for: match settings["spare-for-ms"].as_u64() {
@@ -442,7 +444,7 @@ fn broker() -> Outcome<()> {
                 id,
                 report: Err(format!("this node has no source {source}")),
             })?,
-            BrokerRequest::Preview { id, dtos } => {
+            BrokerRequest::Preview { id, dtos, .. } => {
                 let preview = |dto: &Dto| Preview {
                     name: dto.name.clone(),
                     devices: vec![],

@@ -72,4 +72,8 @@ pub struct BrokerConfig {
     pub chunk: Size,
     /// Folder against which relative paths of sources are resolved.
     pub base: PathBuf,
+    /// Folder of the readings that are recorded.
+    pub readings: PathBuf,
+    /// Folder of systemd's credentials, when there is one.
+    pub credentials: Option<PathBuf>,
 }

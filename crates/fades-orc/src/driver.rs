@@ -7,6 +7,7 @@
 //! tries again: what builds on a state never happens before it is stored.
 
 mod broker;
+mod earlier;
 mod pool;
 mod tender;
 mod timers;
@@ -25,6 +26,7 @@ use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
 
 use self::broker::BrokerProcess;
+use self::earlier::Earlier;
 use self::pool::{Heard, News, Pool};
 use self::timers::Timers;
 use self::turn::{Arrival, Turn};
@@ -69,7 +71,11 @@ pub(crate) enum Input {
 pub(crate) enum Ask {
     Resources,
     TestSource(Name),
-    Preview(Vec<Dto>),
+    /// What a service would get.
+    Preview {
+        service: Option<Name>,
+        dtos: Vec<Dto>,
+    },
 }
 
 /// Where the broker's answer goes. Dropped when the broker is not there.
@@ -302,13 +308,15 @@ impl Driver {
                 .finish_by
                 .map(left)
                 .map(fades_task::quantity::Duration);
-            broker.retrieve(run.0, &retrieval, self.config.broker.chunk, within);
+            let earlier = Earlier::of(&self.store, Some(&retrieval.service), &retrieval.dtos);
+            let window = self.config.broker.chunk;
+            broker.retrieve(run.0, &retrieval, earlier, window, within);
         }
     }
 
     fn tell_broker(&self, request: &BrokerRequest) {
         if let Some(broker) = &self.broker {
-            broker.tell(request, &[]);
+            broker.tell(request);
         }
     }
 
@@ -411,12 +419,21 @@ impl Driver {
         };
         self.next_ask += 1;
         let id = self.next_ask;
+        let mut blob = Vec::new();
         let request = match ask {
             Ask::Resources => BrokerRequest::Resources { id },
             Ask::TestSource(source) => BrokerRequest::TestSource { id, source },
-            Ask::Preview(dtos) => BrokerRequest::Preview { id, dtos },
+            Ask::Preview { service, dtos } => {
+                let earlier = Earlier::of(&self.store, service.as_ref(), &dtos);
+                blob = earlier.blob;
+                BrokerRequest::Preview {
+                    id,
+                    dtos,
+                    answers: earlier.answers,
+                }
+            }
         };
-        broker.tell(&request, &[]);
+        broker.tell_with(&request, &blob);
         self.asks.retain(|_, reply| !reply.is_closed());
         self.asks.insert(id, reply);
     }

@@ -132,6 +132,8 @@ pub(crate) fn config(folder: &Path) -> NodeConfig {
             budget: Size(1 << 30),
             chunk: Size(64 << 20),
             base: folder.to_owned(),
+            readings: folder.join("readings"),
+            credentials: None,
         },
         parallel: 2,
         spare_for: crate::config::SPARE_FOR,

@@ -337,6 +337,21 @@ impl Store {
         rows::readings(&self.connection(), id).map_err(|e| self.sql("reading readings", e))
     }
 
+    /// Readings that a service's tasks of this name answered, in batch form,
+    /// newest first: as many as `most` bytes hold.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn answers(
+        &self,
+        service: &Name,
+        name: &Name,
+        most: u64,
+    ) -> Result<Vec<Vec<u8>>, StoreError> {
+        rows::answers(&self.connection(), service, name, most)
+            .map_err(|e| self.sql("reading earlier answers", e))
+    }
+
     /// Stores a function and its image; whether it was not there before. The
     /// same function again replaces its files, which heals damaged ones.
     ///

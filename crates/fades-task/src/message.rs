@@ -300,6 +300,10 @@ pub enum BrokerRequest {
         /// no limit but those of the sources.
         #[serde(default)]
         within: Option<Duration>,
+        /// For DTOs that ask for what earlier runs answered: their readings, in
+        /// the blob.
+        #[serde(default)]
+        answers: Vec<Answers>,
     },
     /// Stop fetching for a run; answered by its `RetrieveEnded` (once).
     Cancel {
@@ -324,12 +328,30 @@ pub enum BrokerRequest {
         id: u64,
         /// The DTOs.
         dtos: Vec<Dto>,
+        /// As in `Retrieve`.
+        #[serde(default)]
+        answers: Vec<Answers>,
     },
     /// Are you there?
     Ping {
         /// Number of the request.
         id: u64,
     },
+}
+
+/// Where in a blob the readings are that earlier runs answered, for one DTO; the
+/// pieces of all DTOs follow each other without gaps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answers {
+    /// Index of the DTO.
+    pub dto: u32,
+    /// Bytes of each run's readings in batch form, newest run first.
+    pub lengths: Vec<u64>,
+}
+
+impl Answers {
+    /// Most bytes of such readings for one task.
+    pub const MOST: u64 = 16 << 20;
 }
 
 /// Broker → orchestrator.

@@ -452,7 +452,11 @@ impl Retrieve {
         }
     }
 
-    fn check(&self) -> Result<(), MtwError> {
+    /// Checks what the types cannot.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn check(&self) -> Result<(), MtwError> {
         if self.last.is_some() && (self.from.is_some() || self.to.is_some()) {
             return Err(MtwError::TwoRanges(self.name.clone()));
         }

@@ -2,6 +2,7 @@
 
 pub(crate) mod cancel;
 pub(crate) mod client;
+pub(crate) mod data;
 pub(crate) mod draft;
 pub(crate) mod logs;
 pub(crate) mod plan;

@@ -75,6 +75,9 @@ enum Command {
     /// List the devices that a node knows
     #[command(after_help = help::RESOURCES)]
     Resources(operate::resources::Args),
+    /// Show what a task would read, without running anything
+    #[command(after_help = help::READ)]
+    Read(Box<operate::read::Args>),
     /// List the functions that a node has
     #[command(after_help = help::FUNCTIONS)]
     Functions(operate::functions::Args),
@@ -123,6 +126,7 @@ impl Cli {
             Command::Config(args) => operate::config::run(&args, session),
             Command::Source(args) => operate::source::run(&args, session),
             Command::Resources(args) => operate::resources::run(&args, session),
+            Command::Read(args) => operate::read::run(&args, session),
             Command::Functions(args) => operate::functions::run(&args, session),
             Command::Doctor(args) => operate::doctor::run(&args, session),
             Command::Demo(args) => operate::demo::run(&args, session),

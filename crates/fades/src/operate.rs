@@ -1,5 +1,5 @@
 //! For those who operate a node: `init`, `node`, `config`, `source`,
-//! `resources`, `functions`, `doctor`, `demo`.
+//! `resources`, `read`, `functions`, `doctor`, `demo`.
 
 pub(crate) mod config;
 pub(crate) mod demo;
@@ -9,5 +9,6 @@ mod inherited;
 pub(crate) mod init;
 pub(crate) mod node;
 pub(crate) mod probe;
+pub(crate) mod read;
 pub(crate) mod resources;
 pub(crate) mod source;

@@ -21,6 +21,8 @@ pub(crate) struct Environment {
     pub(crate) node: Option<String>,
     /// `FADES_TENDER`: the tender's program.
     pub(crate) tender: Option<PathBuf>,
+    /// `CREDENTIALS_DIRECTORY`: where systemd puts credentials.
+    pub(crate) credentials: Option<PathBuf>,
     /// `NO_COLOR` is set and not empty.
     pub(crate) no_color: bool,
     /// `TERM` is `dumb`.
@@ -36,6 +38,7 @@ impl Environment {
             config_home: text("XDG_CONFIG_HOME").map(PathBuf::from),
             node: text("FADES_NODE").and_then(|v| v.into_string().ok()),
             tender: text("FADES_TENDER").map(PathBuf::from),
+            credentials: text("CREDENTIALS_DIRECTORY").map(PathBuf::from),
             no_color: text("NO_COLOR").is_some(),
             dumb: text("TERM").is_some_and(|t| t == "dumb"),
         }

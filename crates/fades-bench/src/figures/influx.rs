@@ -273,6 +273,7 @@ impl Broker {
             }],
             window: Size(64 << 20),
             within: None,
+            answers: Vec::new(),
         };
         self.control.send(&request, &[], &[theirs.as_fd()])?;
         drop(theirs);

@@ -14,7 +14,6 @@ use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use fades_task::coverage::Coverage;
 use fades_task::message::{BrokerReport, Feed, Release};
@@ -26,7 +25,7 @@ use fades_wire::{Arrival, Channel, Inbox};
 use super::Reporter;
 use crate::batches::{BatchFile, Urgency};
 use crate::hands::Hands;
-use crate::retrieve::{Engine, Halt, Next};
+use crate::retrieve::{Demands, Engine, Halt, Next};
 
 /// Batches that a tender may have: one that the function works on, and the next.
 const OUTSTANDING: usize = 2;
@@ -38,8 +37,8 @@ pub(super) struct Wanted {
     pub(super) dtos: Vec<Dto>,
     /// No batch may be longer.
     pub(super) window: Size,
-    /// Devices that have not answered by then are late.
-    pub(super) within: Option<fades_task::quantity::Duration>,
+    /// One for each DTO.
+    pub(super) demands: Vec<Demands>,
 }
 
 /// A run, from outside.
@@ -53,8 +52,8 @@ struct Shared {
     number: u64,
     dtos: Vec<Dto>,
     window: Size,
-    /// Devices that have not answered by then are late.
-    deadline: Option<Instant>,
+    /// One for each DTO.
+    demands: Vec<Demands>,
     data: Channel,
     engine: Arc<Engine>,
     reporter: Reporter,
@@ -91,12 +90,12 @@ impl Run {
             run: number,
             dtos,
             window,
-            within,
+            demands,
         } = wanted;
         let shared = Arc::new(Shared {
             number,
             window,
-            deadline: within.and_then(|w| Instant::now().checked_add(w.as_std())),
+            demands,
             data,
             engine: Arc::clone(engine),
             reporter: reporter.clone(),
@@ -258,9 +257,11 @@ impl Shared {
                 reason: e.to_string(),
             })
         })?;
+        let demands = self.demands.get(index as usize).cloned();
+        let demands = demands.unwrap_or_default();
         let mut taker = self
             .engine
-            .open(dto, index, capacity, self.deadline, &self.stop)?;
+            .open(dto, index, capacity, demands, &self.stop)?;
         let urgency = || self.urgency(index);
         loop {
             match taker.next(&urgency)? {

@@ -13,13 +13,15 @@ use fades_task::result::RetrievalFailure;
 use fades_task::time::Time;
 
 use super::production::settle;
-use super::{Engine, Halt, Has, Part, Resolved, chain, read_failed, source_failed};
+use super::{Demands, Engine, Halt, Has, Part, Resolved, chain, read_failed, source_failed};
+use crate::answers::Earlier;
 use crate::chunk::{Capacity, ChunkSeries};
 use crate::csv::{CsvFiles, Fetch, Plan, ReadError};
 use crate::flow::{Ahead, Ask, Assembly, Outcome};
 use crate::selector::Selector;
 use crate::series::SeriesKey;
 use crate::source::{AtWork, Flowing, Known, Worker};
+use crate::units;
 
 /// Rows that a source's test shows.
 const SAMPLE: usize = 3;
@@ -55,11 +57,15 @@ impl Engine {
             Worker::Csv(csv) => {
                 let plan = csv.plan_now(&self.pool, &Selector::all(), stop);
                 let plan = plan.map_err(|e| e.to_string())?;
-                Ok(devices(name, at_work, planned(&plan, &indexed(&plan))))
+                Ok(devices(
+                    name,
+                    Some(at_work),
+                    planned(&plan, &indexed(&plan)),
+                ))
             }
             Worker::Flow(flow) => {
                 let known = flow.known(stop).map_err(|e| chain(&e))?;
-                Ok(devices(name, at_work, known))
+                Ok(devices(name, Some(at_work), known))
             }
         }
     }
@@ -98,7 +104,7 @@ impl Engine {
         let plan = csv.plan_now(&self.pool, &selector, stop)?;
         let tally = csv.check(&self.fetch(&selector, stop), &plan)?;
         let mut coverage = Coverage::new(source.clone());
-        let devices = devices(source, at_work, planned(&plan, &indexed(&plan)));
+        let devices = devices(source, Some(at_work), planned(&plan, &indexed(&plan)));
         let mut names: Vec<&str> = devices.iter().map(|d| d.device.as_str()).collect();
         names.dedup();
         coverage.matched = names.len() as u64;
@@ -109,7 +115,7 @@ impl Engine {
             .collect();
         heard.dedup();
         settle(&mut coverage, heard.len(), &tally);
-        let sample = csv.sample(&plan, SAMPLE)?.into_iter();
+        let sample = csv.sample(&plan, &selector, SAMPLE)?.into_iter();
         let sample = sample.map(|s| shown(&s.key, s.time, s.value));
         Ok(SourceReport {
             source: source.clone(),
@@ -146,12 +152,16 @@ impl Engine {
             stop: Arc::clone(stop),
         };
         flow.try_out(&ask).map_err(|e| chain(&e))?;
-        let heard = self.heard(source, &dto, SAMPLE, deadline, stop)?;
+        let demands = Demands {
+            deadline: Some(deadline),
+            earlier: Earlier::default(),
+        };
+        let heard = self.heard(source, &dto, SAMPLE, demands, stop)?;
         let known = flow.known(stop).map_err(|e| chain(&e))?;
         if let (Some(reason), true) = (&heard.outcome.failure, known.is_empty()) {
             return Err(reason.clone());
         }
-        let devices = devices(source, at_work, known);
+        let devices = devices(source, Some(at_work), known);
         let mut coverage = Coverage::new(source.clone());
         let mut names: Vec<&str> = devices.iter().map(|d| d.device.as_str()).collect();
         names.dedup();
@@ -175,9 +185,11 @@ impl Engine {
     pub(crate) fn preview(
         self: &Arc<Self>,
         dtos: &[Dto],
+        earlier: Vec<Earlier>,
         stop: &Arc<AtomicBool>,
     ) -> Result<Vec<Preview>, RetrievalFailure> {
-        let previews = dtos.iter().map(|dto| self.preview_of(dto, stop));
+        let previews = dtos.iter().zip(earlier);
+        let previews = previews.map(|(dto, earlier)| self.preview_of(dto, earlier, stop));
         let previews: Result<Vec<_>, Halt> = previews.collect();
         previews.map_err(|halt| match halt {
             Halt::Failed(failure) => failure,
@@ -188,8 +200,17 @@ impl Engine {
         })
     }
 
-    fn preview_of(self: &Arc<Self>, dto: &Dto, stop: &Arc<AtomicBool>) -> Result<Preview, Halt> {
-        let resolved = self.resolve(dto, 0, self.batches.capacity(), None)?;
+    fn preview_of(
+        self: &Arc<Self>,
+        dto: &Dto,
+        earlier: Earlier,
+        stop: &Arc<AtomicBool>,
+    ) -> Result<Preview, Halt> {
+        let demands = Demands {
+            deadline: Some(Instant::now() + PATIENCE),
+            earlier,
+        };
+        let resolved = self.resolve(dto, 0, self.batches.capacity(), demands)?;
         let mut preview = Preview {
             name: dto.name.clone(),
             devices: Vec::new(),
@@ -237,7 +258,15 @@ impl Engine {
         let numbers = plan.series.iter().map(|s| &s.number);
         preview.readings += numbers.filter_map(|n| counts.get(n)).sum::<u64>();
         preview.batch_bytes += plan.batch_bytes(fetch.capacity, &counts);
-        let found = devices(name, at_work, planned(plan, &known));
+        let room = SAMPLE.saturating_sub(preview.sample.len());
+        let sample = csv
+            .sample(plan, &selector, room)
+            .map_err(|e| read_failed(&resolved.dto, name, e))?;
+        let unit = resolved.dto.unit.as_deref();
+        let sample = sample.iter().map(|s| shown(&s.key, s.time, s.value));
+        let sample = sample.filter_map(|reading| in_unit(reading, unit));
+        preview.sample.extend(sample.take(room));
+        let found = devices(name, Some(at_work), planned(plan, &known));
         preview.devices.extend(found);
         Ok(())
     }
@@ -250,11 +279,9 @@ impl Engine {
         stop: &Arc<AtomicBool>,
     ) -> Result<(), Halt> {
         let (dto, name) = (&resolved.dto, &part.name);
-        let at_work = &self.sources[name];
-        let deadline = Instant::now() + PATIENCE;
-        let most = usize::MAX;
+        let demands = resolved.demands.clone();
         let heard = self
-            .heard(name, dto, most, deadline, stop)
+            .heard(name, dto, usize::MAX, demands, stop)
             .map_err(|reason| source_failed(dto, name, reason))?;
         if let Some(reason) = heard.outcome.failure {
             return Err(source_failed(dto, name, reason));
@@ -264,6 +291,7 @@ impl Engine {
         preview.exact &= heard.ended;
         let room = SAMPLE.saturating_sub(preview.sample.len());
         preview.sample.extend(heard.sample.into_iter().take(room));
+        let at_work = self.sources.get(name);
         preview.devices.extend(devices(name, at_work, heard.known));
         Ok(())
     }
@@ -275,14 +303,17 @@ impl Engine {
         source: &Name,
         dto: &Dto,
         most: usize,
-        deadline: Instant,
+        demands: Demands,
         stop: &Arc<AtomicBool>,
     ) -> Result<HeardOf, String> {
         let capacity = self.batches.capacity();
         let mut dto = dto.clone();
-        dto.source = Some(source.clone());
+        if dto.result.is_none() {
+            dto.source = Some(source.clone());
+        }
+        let deadline = demands.deadline;
         let resolved = self
-            .resolve(&dto, 0, capacity, Some(deadline))
+            .resolve(&dto, 0, capacity, demands)
             .map_err(|_| "its selector cannot be used".to_owned())?;
         let inlet = self.flow(source, &resolved, stop);
         let unit = dto.unit.as_deref();
@@ -292,7 +323,8 @@ impl Engine {
         let mut heard = HeardOf::default();
         let mut series: BTreeMap<SeriesKey, (u64, i64, i64)> = BTreeMap::new();
         let mut readings = 0;
-        while readings < most && Instant::now() < deadline && !stop.load(Ordering::Relaxed) {
+        let in_time = || deadline.is_none_or(|d| Instant::now() < d);
+        while readings < most && in_time() && !stop.load(Ordering::Relaxed) {
             let (Ahead::Bytes(_), Some(chunk)) = (assembly.ahead(stop), assembly.chunk(0, stop))
             else {
                 heard.ended = true;
@@ -372,6 +404,15 @@ fn shown(key: &SeriesKey, time: i64, value: f64) -> Reading {
     }
 }
 
+/// A reading in the unit that a DTO asks for; `None` when it cannot be.
+fn in_unit(mut reading: Reading, unit: Option<&str>) -> Option<Reading> {
+    if let Some(unit) = unit {
+        reading.value = units::conversion(&reading.unit, unit)?.of(reading.value);
+        unit.clone_into(&mut reading.unit);
+    }
+    Some(reading)
+}
+
 fn has_readings(device: &&Device) -> bool {
     let mut series = device.series.iter();
     series.any(|s| s.readings.is_some_and(|n| n > 0))
@@ -406,7 +447,7 @@ fn planned(plan: &Plan, extents: &HashMap<u32, Extent>) -> Vec<Known> {
 }
 
 /// The devices of these series, a device at two locations twice.
-fn devices(source: &Name, at_work: &AtWork, known: Vec<Known>) -> Vec<Device> {
+fn devices(source: &Name, at_work: Option<&AtWork>, known: Vec<Known>) -> Vec<Device> {
     let mut found: BTreeMap<(Arc<str>, Arc<str>), Vec<SeriesInfo>> = BTreeMap::new();
     for Known {
         key,
@@ -427,12 +468,12 @@ fn devices(source: &Name, at_work: &AtWork, known: Vec<Known>) -> Vec<Device> {
             .or_default()
             .push(info);
     }
-    let live = match &at_work.worker {
-        Worker::Csv(_) => None,
-        Worker::Flow(flow) => flow.live(),
+    let live = match at_work.map(|a| &a.worker) {
+        Some(Worker::Flow(flow)) => flow.live(),
+        Some(Worker::Csv(_)) | None => None,
     };
     let device = |((device, location), series): ((Arc<str>, Arc<str>), Vec<SeriesInfo>)| {
-        let note = at_work.notes.of(&device);
+        let note = at_work.and_then(|a| a.notes.of(&device));
         Device {
             source: source.clone(),
             device: device.to_string(),

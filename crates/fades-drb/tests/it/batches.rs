@@ -190,6 +190,7 @@ fn batch(folder: &Path) -> (BrokerReport, OwnedFd, u64) {
         dtos: vec![dto("d")],
         window: Size(64 << 20),
         within: None,
+        answers: Vec::new(),
     };
     control.send(&request, &[], &[given.as_fd()]).unwrap();
     let frame = tender.receive::<Feed>(soon()).unwrap().unwrap();

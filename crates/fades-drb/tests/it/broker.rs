@@ -103,6 +103,7 @@ impl Broker {
             dtos,
             window: Size(window),
             within: None,
+            answers: Vec::new(),
         };
         self.control.send(&request, &[], &[theirs.as_fd()]).unwrap();
         ours

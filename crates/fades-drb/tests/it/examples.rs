@@ -1,4 +1,4 @@
-//! The public data sets, read with the tables of docs/sources.md and compared
+//! The public data sets, read with the tables of docs/sources/csv.md and compared
 //! with an independent computation.
 
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use crate::broker::{Broker, Totals, dto, time};
 fn documented() -> &'static BTreeMap<String, Sources> {
     static ALL: OnceLock<BTreeMap<String, Sources>> = OnceLock::new();
     ALL.get_or_init(|| {
-        let text = include_str!("../../../../docs/sources.md");
+        let text = include_str!("../../../../docs/sources/csv.md");
         let blocks = text.split("```toml\n").skip(1);
         let tables = blocks.filter_map(|b| b.split("```").next());
         tables

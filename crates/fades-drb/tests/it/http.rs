@@ -196,6 +196,7 @@ fn a_dead_device_fails_alone_and_is_asked_less_often() {
             dtos: vec![now()],
             window: fades_task::quantity::Size(64 << 20),
             within: Some(fades_task::quantity::Duration::from_secs(2)),
+            answers: Vec::new(),
         };
         broker
             .control

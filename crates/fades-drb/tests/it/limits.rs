@@ -117,6 +117,7 @@ fn runs_with_few_descriptors() {
             dtos: vec![dto("d")],
             window: Size(64 << 20),
             within: None,
+            answers: Vec::new(),
         };
         broker
             .control

@@ -46,6 +46,7 @@ fn asked(broker: &Broker, dto: Dto, within: &str) -> (Coverage, Totals) {
         dtos: vec![dto],
         window: fades_task::quantity::Size(64 << 20),
         within: Some(within.parse().unwrap()),
+        answers: Vec::new(),
     };
     let theirs = [std::os::fd::AsFd::as_fd(&theirs)];
     broker.control.send(&request, &[], &theirs).unwrap();

@@ -304,7 +304,11 @@ fn a_preview_counts_exactly_what_a_run_fetches() {
     some.location = vec!["house/room-[01]".into()];
     some.from = time("1970-01-01T00:00:10Z");
     some.to = time("1970-01-01T10:00:00Z");
-    let preview = |dtos: Vec<_>| match broker.ask(&BrokerRequest::Preview { id: 9, dtos }) {
+    let preview = |dtos: Vec<_>| match broker.ask(&BrokerRequest::Preview {
+        id: 9,
+        dtos,
+        answers: Vec::new(),
+    }) {
         BrokerReport::Previewed { id: 9, previews } => previews,
         other => panic!("{other:?}"),
     };
@@ -385,6 +389,7 @@ fn a_run_without_its_channel_ends_the_broker() {
         dtos: vec![],
         window: Size(64 << 20),
         within: None,
+        answers: Vec::new(),
     };
     broker.control.send(&request, &[], &[]).unwrap();
     assert!(matches!(broker.stop(), Err(ProcessError::Control(_))));
@@ -399,6 +404,7 @@ fn closing_the_control_channel_ends_a_broker_at_work() {
         dtos: vec![dto("a")],
         window: Size(64 << 20),
         within: None,
+        answers: Vec::new(),
     };
     broker
         .control

@@ -4,17 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
+use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::request::Parts;
 use fades_task::message::BrokerReport;
+use fades_task::mtw::Retrieve;
 use fades_task::quantity;
 use fades_task::resource::SourceReport;
 use tokio::sync::oneshot;
 
-use super::problem::{BUSY, FAILED, REFUSED};
+use super::plan;
+use super::problem::{BUSY, FAILED, MALFORMED, REFUSED};
 use super::server::{Api, Shelf, blocking, name};
-use super::types::{NodeInfo, Problem, Resources};
-use crate::driver::{Ask, Input};
+use super::types::{NodeInfo, PreviewRequest, Previews, Problem, Resources};
+use crate::driver::{Ask, Input, wall_time};
 
 /// A broker has answered within this time; reading a whole source takes some.
 const ANSWER_WITHIN: Duration = Duration::from_secs(120);
@@ -73,6 +76,28 @@ pub(super) async fn test_source(
             .map(|r| Json(*r))
             .map_err(|reason| Problem::new(REFUSED, reason)),
         _ => Err(confused()),
+    }
+}
+
+/// `POST /v1/preview`
+pub(super) async fn preview(
+    State(api): Shelf,
+    parts: Parts,
+    bytes: Bytes,
+) -> Result<Json<Previews>, Problem> {
+    blocking(&api, move |api| api.caller(&parts)?.may_read()).await?;
+    let malformed = |e: &dyn std::fmt::Display| Problem::new(MALFORMED, format!("preview: {e}"));
+    let wanted: PreviewRequest = serde_json::from_slice(&bytes).map_err(|e| malformed(&e))?;
+    wanted
+        .retrieve
+        .iter()
+        .try_for_each(Retrieve::check)
+        .map_err(|e| malformed(&e))?;
+    let now = wall_time();
+    let dtos = wanted.retrieve.iter().map(|r| r.resolve(now)).collect();
+    match plan::preview(&api, wanted.service, dtos).await? {
+        Ok(retrieve) => Ok(Json(Previews { retrieve })),
+        Err(failure) => Err(Problem::new(REFUSED, failure.to_string())),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::{Request, State};
-use fades_task::identity::Digest;
+use fades_task::identity::{Digest, Name};
 use fades_task::message::BrokerReport;
 use fades_task::mtw::{Dto, Mtw};
 use fades_task::result::RetrievalFailure;
@@ -21,32 +21,37 @@ pub(super) async fn plan(State(api): Shelf, request: Request) -> Result<Json<Pla
     let (parts, content) = request.into_parts();
     let request = Request::from_parts(parts.clone(), content);
     let bytes = body(request, BODY_MAX).await?;
-    let (mut plan, dtos) = blocking(&api, move |api| {
+    let (mut plan, service, dtos) = blocking(&api, move |api| {
         api.caller(&parts)?.may_plan()?;
         decide(api, &bytes)
     })
     .await?;
     if !dtos.is_empty() {
-        match preview(&api, dtos).await? {
-            Ok(previews) => plan.retrieve = previews,
+        match preview(&api, Some(service), dtos).await? {
+            Ok(mut previews) => {
+                // Whoever may ask may not see readings for that.
+                previews.iter_mut().for_each(|p| p.sample.clear());
+                plan.retrieve = previews;
+            }
             Err(failure) => plan.retrieve_refusal = Some(failure.to_string()),
         }
     }
     Ok(Json(plan))
 }
 
-async fn preview(
+pub(super) async fn preview(
     api: &Api,
+    service: Option<Name>,
     dtos: Vec<Dto>,
 ) -> Result<Result<Vec<fades_task::resource::Preview>, RetrievalFailure>, Problem> {
-    match ask(api, Ask::Preview(dtos)).await? {
+    match ask(api, Ask::Preview { service, dtos }).await? {
         BrokerReport::Previewed { previews, .. } => Ok(previews),
         _ => Err(confused()),
     }
 }
 
 /// The decision, and what to ask the broker.
-fn decide(api: &Api, bytes: &[u8]) -> Result<(Plan, Vec<Dto>), Problem> {
+fn decide(api: &Api, bytes: &[u8]) -> Result<(Plan, Name, Vec<Dto>), Problem> {
     let (signed, mut mtw, refusal) = read(api, bytes)?;
     let mut plan = Plan {
         refusal: refusal.map(|r| r.to_string()),
@@ -72,7 +77,7 @@ fn decide(api: &Api, bytes: &[u8]) -> Result<(Plan, Vec<Dto>), Problem> {
     }
     let now = wall_time();
     let dtos = mtw.retrieve.iter().map(|r| r.resolve(now)).collect();
-    Ok((plan, dtos))
+    Ok((plan, mtw.task.service, dtos))
 }
 
 /// The task, whether it is signed, and why it would be refused for that.

@@ -156,6 +156,7 @@ fn routes(api: Arc<Api>) -> Router {
         )
         .route("/v1/resources", get(operator::resources))
         .route("/v1/sources/{name}/test", post(operator::test_source))
+        .route("/v1/preview", post(operator::preview))
         .route("/v1/plan", post(plan::plan))
         .route("/v1/node", get(operator::node))
         .fallback(nowhere)

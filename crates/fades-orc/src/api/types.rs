@@ -21,7 +21,7 @@
 
 use fades_task::identity::{Digest, ImageRef, Name};
 use fades_task::limits::{Isolation, Limits};
-use fades_task::mtw::Mtw;
+use fades_task::mtw::{Mtw, Retrieve};
 use fades_task::quantity::{Duration, Size};
 use fades_task::resource::{Device, Preview};
 use fades_task::result::Breakdown;
@@ -201,6 +201,25 @@ pub struct FunctionList {
 pub struct Resources {
     /// The devices that the node knows.
     pub devices: Vec<Device>,
+}
+
+/// Body of `POST /v1/preview`: what shall be read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct PreviewRequest {
+    /// The service that would ask; entries with `result` read its answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<Name>,
+    /// Entries as a task has them.
+    pub retrieve: Vec<Retrieve>,
+}
+
+/// Answer of `POST /v1/preview`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Previews {
+    /// One for each entry.
+    pub retrieve: Vec<Preview>,
 }
 
 /// Answer of `POST /v1/plan`: what would happen to a task.

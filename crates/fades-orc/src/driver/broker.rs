@@ -1,6 +1,6 @@
 //! The broker's process.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use tracing::warn;
 
 use super::Input;
+use super::earlier::Earlier;
 use super::tender::Retrieval;
 use crate::config::BrokerConfig;
 
@@ -62,8 +63,8 @@ impl BrokerProcess {
             budget: config.budget,
             chunk: config.chunk,
             base: text(&config.base),
-            readings: None,
-            credentials: None,
+            readings: Some(text(&config.readings)),
+            credentials: config.credentials.as_deref().map(text),
         };
         // A JSON value always has a text.
         let sources = serde_json::to_vec(&config.sources).unwrap_or_default();
@@ -77,6 +78,7 @@ impl BrokerProcess {
         &self,
         run: u64,
         wanted: &Retrieval,
+        earlier: Earlier,
         window: Size,
         within: Option<fades_task::quantity::Duration>,
     ) {
@@ -85,12 +87,20 @@ impl BrokerProcess {
             dtos: wanted.dtos.clone(),
             window,
             within,
+            answers: earlier.answers,
         };
-        self.tell(&request, &[wanted.end.as_fd()]);
+        let sent = self
+            .channel
+            .send(&request, &earlier.blob, &[wanted.end.as_fd()]);
+        self.check(sent);
     }
 
-    pub(super) fn tell(&self, request: &BrokerRequest, descriptors: &[BorrowedFd<'_>]) {
-        let sent = self.channel.send(request, &[], descriptors);
+    pub(super) fn tell(&self, request: &BrokerRequest) {
+        self.tell_with(request, &[]);
+    }
+
+    pub(super) fn tell_with(&self, request: &BrokerRequest, blob: &[u8]) {
+        let sent = self.channel.send(request, blob, &[]);
         self.check(sent);
     }
 

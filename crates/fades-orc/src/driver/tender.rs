@@ -40,6 +40,7 @@ pub(super) struct Job {
     pub(super) params: Vec<u8>,
     dtos: Vec<Dto>,
     /// When the run must have ended, if the task says so.
+    service: Name,
     finish_by: Option<Time>,
     /// Ends of its data channel that nobody has yet.
     data: Option<Data>,
@@ -55,6 +56,8 @@ pub(super) struct Job {
 #[derive(Debug)]
 pub(super) struct Retrieval {
     pub(super) dtos: Vec<Dto>,
+    /// The service that asks.
+    pub(super) service: Name,
     /// When the run must have ended, if the task says so.
     pub(super) finish_by: Option<Time>,
     /// Where the broker shall send it.
@@ -94,6 +97,7 @@ impl Job {
             start,
             params: admission::params(plan.mtw),
             dtos,
+            service: plan.mtw.task.service.clone(),
             finish_by: plan.mtw.task.finish_within.map(|w| plan.accepted.after(w)),
             data: None,
             kind: None,
@@ -146,6 +150,7 @@ impl Job {
         let end = data.broker.take()?;
         Some(Retrieval {
             dtos: std::mem::take(&mut self.dtos),
+            service: self.service.clone(),
             finish_by: self.finish_by,
             end,
         })

@@ -341,6 +341,33 @@ fn of_result<T: FromSql>(
         .optional()
 }
 
+/// Readings that tasks of this name answered, newest first, until `most` bytes
+/// are reached.
+pub(super) fn answers(
+    connection: &Connection,
+    service: &Name,
+    name: &Name,
+    most: u64,
+) -> rusqlite::Result<Vec<Vec<u8>>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT readings FROM tasks JOIN results ON results.task = tasks.seq
+         WHERE service = ?1 AND name = ?2 AND state = 'done' AND length(readings) > 0
+         ORDER BY seq DESC",
+    )?;
+    let mut rows = statement.query([service.as_str(), name.as_str()])?;
+    let mut answers: Vec<Vec<u8>> = Vec::new();
+    let mut bytes = 0;
+    while let Some(row) = rows.next()? {
+        let readings: Vec<u8> = row.get(0)?;
+        bytes += readings.len() as u64;
+        if bytes > most {
+            break;
+        }
+        answers.push(readings);
+    }
+    Ok(answers)
+}
+
 pub(super) fn result(connection: &Connection, id: &Name) -> rusqlite::Result<Option<ResultRow>> {
     let Some(result) = of_result(connection, "result", id)? else {
         return Ok(None);

@@ -30,6 +30,7 @@ CREATE TABLE tasks (
     CHECK ((finished IS NOT NULL) = (state IN ('done', 'failed', 'cancelled')))
 ) STRICT;
 CREATE INDEX tasks_by_state ON tasks (state, seq);
+CREATE INDEX tasks_by_name ON tasks (service, name, seq);
 CREATE TABLE results (
     task     INTEGER PRIMARY KEY REFERENCES tasks (seq),
     result   TEXT    NOT NULL,

@@ -1,7 +1,7 @@
 //! `fades show`: what was asked, and what became of it.
 
 use fades_orc::api::types::{TaskDetail, TaskSummary};
-use fades_task::mtw::{Mtw, Patterns, Retrieve};
+use fades_task::mtw::{Mtw, Near, Patterns, Retrieve};
 
 use super::client::Client;
 use super::render;
@@ -104,7 +104,22 @@ pub(crate) fn retrieve(r: &Retrieve) -> String {
         }
     }
     parts.extend(r.source.as_ref().map(|s| format!("source {s}")));
+    let labels = r.labels.iter();
+    parts.extend(labels.map(|(name, globs)| format!("{name}={}", globs.as_slice().join("|"))));
+    if let Some(Near { at, within }) = r.near {
+        parts.push(format!("within {within} of {},{}", at[0], at[1]));
+    }
+    parts.extend(r.result.as_ref().map(|task| format!("answers of {task}")));
     match (r.last, r.from, r.to) {
+        _ if r.now => parts.push("the newest".to_owned()),
+        (None, None, None) if r.collect.is_some() => {
+            let collect = r.collect.as_ref();
+            let time = collect.and_then(|c| c.r#for);
+            parts.push("as it arrives".to_owned());
+            parts.extend(time.map(|d| format!("for {d}")));
+            let count = collect.and_then(|c| c.count);
+            parts.extend(count.map(|n| format!("up to {n} readings")));
+        }
         (Some(last), ..) => parts.push(format!("the last {last}")),
         (None, None, None) => parts.push("all times".to_owned()),
         (None, from, to) => {
@@ -112,6 +127,10 @@ pub(crate) fn retrieve(r: &Retrieve) -> String {
             parts.extend(to.map(|t| format!("to {}", moment(t))));
         }
     }
+    if let Some(aggregate) = r.aggregate {
+        parts.push(format!("{} every {}", aggregate.of.word(), aggregate.every));
+    }
+    parts.extend(r.unit.as_ref().map(|u| format!("in {u}")));
     parts.extend(r.need.map(|s| format!("need {s}")));
     parts.extend(r.bad_rows.map(|s| format!("bad rows up to {s}")));
     parts.join(" ")

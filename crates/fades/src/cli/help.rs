@@ -23,6 +23,7 @@ const GROUPS: [(&str, &[&str]); 4] = [
             "config",
             "source",
             "resources",
+            "read",
             "functions",
             "doctor",
             "demo",
@@ -145,6 +146,14 @@ pub(super) const RESOURCES: &str = "\
 Examples:
   fades resources
   fades resources --kind 'pm*' --location 'aberdeen/*'";
+
+pub(super) const READ: &str = "\
+Examples:
+  fades read --kind temperature --last 1h
+  fades read --label floor=3 --now
+  fades read --near 57.15,-2.09,2km --kind 'pm*' --unit ug/m3 --last 24h
+  fades read --source hall --collect 10s
+  fades read --file task.toml       what each retrieve entry of a task means";
 
 pub(super) const FUNCTIONS: &str = "\
 Examples:

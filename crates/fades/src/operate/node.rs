@@ -36,7 +36,8 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Outcome, Problem> {
     let file = NodeFile::read(&folder)?;
     check_socket(&file.socket(&folder))?;
     let tender = probe::tender(args.tender.as_deref(), session)?;
-    let config = config(&folder, &file, tender)?;
+    let credentials = session.env.credentials.clone();
+    let config = config(&folder, &file, tender, credentials)?;
     let isolation = config.isolation.clone();
     Node::run(config, |node| {
         announce(&file, &folder, &isolation, &node.broker(), session)
@@ -65,7 +66,12 @@ fn problem(error: &NodeError) -> Problem {
 }
 
 /// What the node is told, out of its file and what the host offers.
-fn config(folder: &Path, file: &NodeFile, tender: PathBuf) -> Result<NodeConfig, Problem> {
+fn config(
+    folder: &Path,
+    file: &NodeFile,
+    tender: PathBuf,
+    credentials: Option<PathBuf>,
+) -> Result<NodeConfig, Problem> {
     let probe = probe::ask(&tender)?;
     let program = std::env::current_exe().or_problem(|| "cannot find this program".to_owned())?;
     let sources = serde_json::to_value(&file.source)
@@ -88,6 +94,8 @@ fn config(folder: &Path, file: &NodeFile, tender: PathBuf) -> Result<NodeConfig,
             budget: node.batches,
             chunk: node.chunk_of_a_run(),
             base: folder.to_owned(),
+            readings: folder.join("readings"),
+            credentials,
         },
         parallel: node.parallel as usize,
         memory: node.memory,

@@ -1,7 +1,8 @@
 //! `fades resources`: the devices that a node knows.
 
 use fades_orc::api::types::Resources;
-use fades_task::resource::Device;
+use fades_task::quantity::Duration;
+use fades_task::resource::{Device, DeviceState, Liveness};
 use globset::{Glob, GlobMatcher};
 
 use crate::ask::client::Client;
@@ -83,16 +84,24 @@ impl Filter {
     }
 }
 
-fn table(devices: &[Device]) -> Table {
+/// Devices, one series a row.
+pub(crate) fn table(devices: &[Device]) -> Table {
     let mut columns: Vec<Column> = ["DEVICE", "LOCATION", "SOURCE", "KIND", "UNIT"]
         .map(Column::left)
         .into();
     columns.push(Column::right("READINGS"));
     columns.extend(["OLDEST", "NEWEST"].map(Column::left));
+    // Columns that say something of no device would only take room.
+    let live = devices.iter().any(|d| d.liveness.is_some());
+    let noted = devices
+        .iter()
+        .any(|d| !d.labels.is_empty() || d.at.is_some());
+    columns.extend(live.then(|| Column::left("STATE")));
+    columns.extend(noted.then(|| Column::left("NOTES")));
     let mut table = Table::new(columns);
     for device in devices {
         for series in &device.series {
-            table.row([
+            let mut cells = vec![
                 device.device.clone(),
                 device.location.clone(),
                 device.source.to_string(),
@@ -101,8 +110,42 @@ fn table(devices: &[Device]) -> Table {
                 series.readings.map(count).unwrap_or_default(),
                 series.oldest.map(moment).unwrap_or_default(),
                 series.newest.map(moment).unwrap_or_default(),
-            ]);
+            ];
+            cells.extend(live.then(|| device.liveness.as_ref().map_or_else(String::new, state)));
+            cells.extend(noted.then(|| notes(device)));
+            table.row(cells);
         }
     }
     table
+}
+
+/// How a device does, in a few words.
+fn state(liveness: &Liveness) -> String {
+    /// A device's clock that is so far off is worth a word, ns.
+    const FAR: u64 = 60_000_000_000;
+    let mut words = liveness.state.word().to_owned();
+    let silent = matches!(liveness.state, DeviceState::Silent | DeviceState::Broken);
+    if silent && let Some(seen) = liveness.last_seen {
+        words += &format!(" since {}", moment(seen));
+    }
+    if let Some(ahead) = liveness.clock_ahead.filter(|a| a.unsigned_abs() > FAR) {
+        let off = Duration(ahead.unsigned_abs() / 1_000_000_000 * 1_000_000_000);
+        let way = if ahead > 0 { "ahead" } else { "behind" };
+        words += &format!(", clock {off} {way}");
+    }
+    if let Some(error) = &liveness.error {
+        words += &format!(": {error}");
+    }
+    words
+}
+
+/// Labels and place of a device.
+fn notes(device: &Device) -> String {
+    let mut words: Vec<String> = device
+        .labels
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    words.extend(device.at.map(|[lat, lon]| format!("{lat},{lon}")));
+    words.join(" ")
 }

@@ -5,10 +5,11 @@ use fades_task::coverage::Coverage;
 use fades_task::identity::Name;
 use fades_task::resource::SourceReport;
 
+use super::read::readings_table;
+use super::resources;
 use crate::ask::client::Client;
 use crate::ask::render;
-use crate::ask::render::number::{self, count, moment};
-use crate::ask::render::table::{Column, Table};
+use crate::ask::render::number::count;
 use crate::cli::shared::{NodeChoice, Output};
 use crate::problem::{Outcome, Problem};
 use crate::session::Session;
@@ -51,35 +52,33 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Outcome, Problem> {
 
 fn text(report: &SourceReport, session: &Session) -> String {
     let series: usize = report.devices.iter().map(|d| d.series.len()).sum();
+    let files = match report.files {
+        0 => String::new(),
+        files => format!("{} files, ", count(files)),
+    };
     let mut text = format!(
-        "{} reads {}: {} files, {} devices, {series} series\n\n",
+        "{} reads {}: {files}{} devices, {series} series\n\n",
         report.source,
         report.reads,
-        count(report.files),
         report.devices.len()
     );
-    let headings = ["TIME", "DEVICE", "LOCATION", "KIND"]
-        .map(Column::left)
-        .into_iter();
-    let mut table = Table::new(headings.chain([Column::right("VALUE"), Column::left("UNIT")]));
-    for reading in &report.sample {
-        table.row([
-            moment(reading.time),
-            reading.device.clone(),
-            reading.location.clone(),
-            reading.kind.clone(),
-            number::float(reading.value),
-            reading.unit.clone(),
-        ]);
+    if report.files == 0 {
+        text += &resources::table(&report.devices).text(session);
+        text.push('\n');
     }
-    text += &table.text(session);
+    text += &readings_table(&report.sample).text(session);
     text.push('\n');
     text += &losses(&report.coverage);
     text
 }
 
 fn losses(coverage: &Coverage) -> String {
-    let mut text = format!("{} rows looked at", count(coverage.rows));
+    let absent = coverage.absent.iter().map(|a| {
+        let what = if a.late { "late" } else { "failed" };
+        format!("{} {what}: {}\n", a.device, a.reason)
+    });
+    let absent: String = absent.collect();
+    let mut text = absent + &format!("{} rows looked at", count(coverage.rows));
     match coverage.lost_total() {
         0 => text += ", no bad ones\n",
         lost => {

@@ -12,6 +12,7 @@ mod help;
 mod lives;
 mod misdeeds;
 mod questions;
+mod reading;
 mod refusals;
 mod stage;
 mod trying;

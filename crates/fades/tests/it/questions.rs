@@ -9,9 +9,9 @@ use serde_json::Value;
 use crate::data::{aberdeen, packed, rooms};
 use crate::stage::{Node, Stage};
 
-/// The table of `docs/sources.md` for a source, reading from `folder`.
+/// The table of `docs/sources/csv.md` for a source, reading from `folder`.
 fn table(name: &str, folder: &Path) -> String {
-    let page = include_str!("../../../../docs/sources.md");
+    let page = include_str!("../../../../docs/sources/csv.md");
     let tables = page.split("```toml\n").skip(1);
     let head = format!("[source.{name}]");
     let table = tables

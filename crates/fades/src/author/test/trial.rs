@@ -251,6 +251,7 @@ impl Broker {
             dtos: vec![dto],
             window: CHUNK,
             within: None,
+            answers: Vec::new(),
         };
         self.channel
             .send(&request, &[], &[data.as_fd()])
