@@ -27,7 +27,7 @@ mod shape;
 
 pub(crate) use shape::Shape;
 
-use device::{Device, Said};
+use device::{Answered, Device};
 
 /// How long devices may take, when the question does not say it.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -178,7 +178,7 @@ impl Coap {
     fn answered(
         &self,
         device: &Device,
-        said: Result<Said, String>,
+        said: Answered,
         ask: &Ask,
         out: &Outlet,
     ) -> Result<(), Stopped> {
@@ -188,8 +188,8 @@ impl Coap {
             Err(reason) => return out.failed(name, self.live.last_seen(name), reason),
         };
         let now = now();
-        let mut heard: Vec<Heard> = said.heard;
-        heard.retain(|h| ask.selector.matches(&h.key));
+        let heard = said.heard.iter();
+        let mut heard: Vec<&Heard> = heard.filter(|h| ask.selector.matches(&h.key)).collect();
         heard.sort_by(|a, b| a.key.cmp(&b.key).then(a.time.cmp(&b.time)));
         let nothing = heard.is_empty();
         for series in heard.chunk_by(|a, b| a.key == b.key) {
@@ -201,11 +201,11 @@ impl Coap {
             segment.push(newest.time.unwrap_or(now), newest.value, newest.mark);
             out.readings(&newest.key, segment)?;
         }
-        for bad in said.bad {
-            out.lost(bad.reason, 1, Some(bad))?;
+        for bad in &said.bad {
+            out.lost(bad.reason, 1, Some(bad.clone()))?;
         }
-        match said.faults.into_iter().next() {
-            Some(fault) if nothing => out.failed(name, self.live.last_seen(name), fault),
+        match said.faults.first() {
+            Some(fault) if nothing => out.failed(name, self.live.last_seen(name), fault.clone()),
             _ => Ok(()),
         }
     }
@@ -215,7 +215,7 @@ impl Coap {
 struct Asked {
     /// Those that have not answered, by number; dropping one ends its task.
     left: Vec<(usize, Aborting)>,
-    answers: std::sync::mpsc::Receiver<(usize, Result<Said, String>)>,
+    answers: std::sync::mpsc::Receiver<(usize, Answered)>,
 }
 
 /// Ends a task when it is dropped.

@@ -28,7 +28,7 @@ mod shares;
 pub(crate) use production::Done;
 pub(crate) use shares::{Next, Shares, Taker};
 
-use shares::Question;
+use shares::{Question, rounded};
 
 /// The sources at work, and what retrieving from them needs.
 pub(crate) struct Engine {
@@ -467,11 +467,15 @@ impl Resolved {
             Some((name.clone(), number?))
         });
         let states = states.collect::<Option<_>>()?;
+        let mut asked = self.asked.iter();
+        let waits = asked.any(|(_, asked)| matches!(asked, Asked::Flow(_)));
+        let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
         Some(Question {
             index: self.index,
             capacity: self.capacity,
             asks: asks(&self.dto),
             states,
+            patience: self.demands.deadline.filter(|_| waits).map(|d| rounded(left(d))),
         })
     }
 

@@ -21,6 +21,9 @@ const RULE: Rule = Rule {
     longest: Duration::from_secs(300),
 };
 
+/// Whoever asks within this time gets the same answer.
+const FRESH: Duration = Duration::from_secs(1);
+
 /// How long what a device has is believed.
 const KNOWN: Duration = Duration::from_secs(300);
 
@@ -38,6 +41,9 @@ pub(super) struct Device {
     shape: Arc<Shape>,
     live: Arc<Live>,
     state: Mutex<State>,
+    /// What it said when it was asked last; held while it is asked, so that nobody
+    /// asks the same at the same time.
+    said: tokio::sync::Mutex<Option<(Instant, Answered)>>,
 }
 
 #[derive(Debug)]
@@ -56,6 +62,9 @@ pub(super) struct Said {
     /// What of it could not be had.
     pub(super) faults: Vec<String>,
 }
+
+/// What came of asking it.
+pub(super) type Answered = Result<Arc<Said>, String>;
 
 /// A resource whose changes are told.
 struct Observed {
@@ -78,6 +87,7 @@ impl Device {
                 error: None,
                 resources: None,
             }),
+            said: tokio::sync::Mutex::default(),
         }
     }
 
@@ -135,8 +145,20 @@ impl Device {
         Ok(resources)
     }
 
-    /// Asks it for everything once.
-    pub(super) async fn ask(&self) -> Result<Said, String> {
+    /// Asks it for everything, unless somebody just did.
+    pub(super) async fn ask(&self) -> Answered {
+        let mut said = self.said.lock().await;
+        if let Some((at, answered)) = &*said
+            && at.elapsed() < FRESH
+        {
+            return answered.clone();
+        }
+        let answered = self.ask_anew().await.map(Arc::new);
+        *said = Some((Instant::now(), answered.clone()));
+        answered
+    }
+
+    async fn ask_anew(&self) -> Result<Said, String> {
         let asked = async {
             let mut peer = self.open().await?;
             let mut said = Said::default();

@@ -100,8 +100,8 @@ pub(super) struct Peer {
     socket: UdpSocket,
     next_id: u16,
     next_token: u32,
-    /// The token of the question that was answered last.
-    last: Option<Token>,
+    /// Token and message id of the answer that came last.
+    last: Option<(Token, u16)>,
     /// What came for nobody who asks now.
     notifications: VecDeque<Answer>,
     buffer: Vec<u8>,
@@ -235,7 +235,7 @@ impl Peer {
         let bytes = question.bytes();
         let bytes = bytes.ok_or_else(|| Fault::Path { path: name(path) })?;
         let answer = self.exchange(id, token, &bytes).await?;
-        self.last = Some(token);
+        self.last = Some((token, answer.id));
         // 2.05 Content.
         if answer.code == 0x45 {
             Ok(answer)
@@ -310,9 +310,11 @@ impl Peer {
         }
     }
 
-    /// Keeps what may be a notification; other answers come too late or twice.
+    /// Keeps what may be a notification, unless it is the last answer once more. The
+    /// notification that ends others has the same token and says nothing of observing.
     async fn set_aside(&mut self, answer: Answer) -> Result<(), Fault> {
-        if self.last.is_some_and(|last| answer.token == last) && answer.observe.is_none() {
+        let again = |(token, id): (Token, u16)| answer.token == token && answer.id == id;
+        if self.last.is_some_and(again) {
             if answer.confirmable {
                 self.send(&acknowledgement(answer.id)).await?;
             }

@@ -28,7 +28,7 @@ use crate::batches::{BatchFile, Budget, Urgency};
 
 mod table;
 
-pub(super) use table::Question;
+pub(super) use table::{Question, rounded};
 
 use table::{Look, Retrieval, Table, Work};
 

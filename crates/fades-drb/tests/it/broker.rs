@@ -96,17 +96,37 @@ impl Broker {
 
     /// Starts a run of a tender with an input window of so many bytes.
     pub(crate) fn begin_within(&self, run: u64, dtos: &[Dto], window: u64) -> Channel {
+        self.retrieve(run, dtos, window, None)
+    }
+
+    /// Starts a run whose devices are late when they have not answered within this
+    /// time.
+    pub(crate) fn begin_in(&self, run: u64, dtos: &[Dto], time: &str) -> Channel {
+        self.retrieve(run, dtos, 64 << 20, Some(time))
+    }
+
+    fn retrieve(&self, run: u64, dtos: &[Dto], window: u64, within: Option<&str>) -> Channel {
         let (ours, theirs) = Channel::pair().unwrap();
         let dtos = dtos.to_vec();
         let request = BrokerRequest::Retrieve {
             run,
             dtos,
             window: Size(window),
-            within: None,
+            within: within.map(|w| w.parse().unwrap()),
             answers: Vec::new(),
         };
         self.control.send(&request, &[], &[theirs.as_fd()]).unwrap();
         ours
+    }
+
+    /// Runs to the end as [`Broker::begin_in`]; gives what each DTO got.
+    pub(crate) fn run_in(&self, dtos: &[Dto], time: &str) -> (Ended, Vec<Totals>) {
+        let channel = self.begin_in(1, dtos, time);
+        let (fed, totals) = each(&channel, dtos.len());
+        drop(channel);
+        let mut ended = Ended::of(self.report());
+        ended.finished = fed.finished;
+        (ended, totals)
     }
 
     /// Runs to the end, releasing each batch after `each` has seen it.
@@ -191,6 +211,13 @@ pub(crate) struct Fed {
     pub(crate) finished: bool,
     pub(crate) batches: usize,
     pub(crate) ends: Vec<u32>,
+}
+
+/// Takes frames until the broker has no more; what each of so many DTOs got.
+pub(crate) fn each(channel: &Channel, dtos: usize) -> (Fed, Vec<Totals>) {
+    let mut totals: Vec<Totals> = (0..dtos).map(|_| Totals::default()).collect();
+    let fed = drain(channel, |batch| totals[batch.dto() as usize].add(batch));
+    (fed, totals)
 }
 
 /// Takes frames until the broker has no more.
@@ -296,6 +323,12 @@ impl Totals {
             total.marked += marks.iter().filter(|&&m| m != 0).count() as u64;
             self.rows += s.time.len() as u64;
         }
+    }
+
+    pub(crate) fn devices(&self) -> Vec<&str> {
+        let mut devices: Vec<&str> = self.series.keys().map(|(d, ..)| d.as_str()).collect();
+        devices.dedup();
+        devices
     }
 
     pub(crate) fn of(&self, device: &str, kind: &str) -> &Total {

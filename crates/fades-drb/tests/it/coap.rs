@@ -13,6 +13,8 @@ use crate::broker::{Broker, PATIENCE, dto, sources};
 use crate::mqtt::mosquitto::{free_port, is_there};
 
 mod faults;
+mod many;
+mod observing;
 
 struct Server {
     port: u16,

@@ -16,5 +16,6 @@ mod modbus;
 mod mqtt;
 mod protocol;
 mod reading;
+mod semantics;
 mod sharing;
 mod web;

@@ -1,6 +1,7 @@
 //! Peers that lose, delay, damage and overdo.
 
 use std::net::UdpSocket;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use super::{broker, field, now, tested};
@@ -8,7 +9,7 @@ use crate::broker::PATIENCE;
 
 /// A peer that answers each datagram with those that `answer` says; it is given the
 /// number of the datagram too.
-fn peer(answer: impl Fn(usize, &[u8]) -> Vec<Vec<u8>> + Send + 'static) -> u16 {
+pub(super) fn peer(answer: impl Fn(usize, &[u8]) -> Vec<Vec<u8>> + Send + 'static) -> u16 {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = socket.local_addr().unwrap().port();
     std::thread::spawn(move || {
@@ -26,17 +27,50 @@ fn peer(answer: impl Fn(usize, &[u8]) -> Vec<Vec<u8>> + Send + 'static) -> u16 {
 }
 
 /// An answer to a question: type bits, code, options and payload.
-fn to(question: &[u8], kind: u8, code: u8, rest: &[u8]) -> Vec<u8> {
+pub(super) fn to(question: &[u8], kind: u8, code: u8, rest: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0x44 | kind << 4, code];
     bytes.extend(&question[2..8]);
     bytes.extend(rest);
     bytes
 }
 
-const ACK: u8 = 2;
-const CON: u8 = 0;
-const CONTENT: u8 = 0x45;
-const PATH: &str = "path = { t = \"/t\" }";
+pub(super) const ACK: u8 = 2;
+pub(super) const CON: u8 = 0;
+pub(super) const CONTENT: u8 = 0x45;
+pub(super) const PATH: &str = "path = { t = \"/t\" }";
+
+/// The first option of a question with this number.
+pub(super) fn option(question: &[u8], wanted: u16) -> Option<Vec<u8>> {
+    let mut options = options(question).into_iter();
+    options.find(|(n, _)| *n == wanted).map(|(_, value)| value)
+}
+
+/// The path that a question asks for.
+pub(super) fn path(question: &[u8]) -> String {
+    let parts = options(question).into_iter().filter(|(n, _)| *n == 11);
+    let parts: Vec<String> = parts.map(|(_, v)| String::from_utf8(v).unwrap()).collect();
+    parts.join("/")
+}
+
+fn options(question: &[u8]) -> Vec<(u16, Vec<u8>)> {
+    let (mut rest, mut number, mut found) = (&question[8..], 0, Vec::new());
+    while let [head, after @ ..] = rest {
+        let (mut delta, mut length) = (u16::from(head >> 4), usize::from(head & 15));
+        rest = after;
+        if delta == 13 {
+            delta += u16::from(rest[0]);
+            rest = &rest[1..];
+        }
+        if length == 13 {
+            length += usize::from(rest[0]);
+            rest = &rest[1..];
+        }
+        number += delta;
+        found.push((number, rest[..length].to_vec()));
+        rest = &rest[length..];
+    }
+    found
+}
 
 /// The number of the block that a question asks for.
 fn block(question: &[u8]) -> u32 {
@@ -149,7 +183,12 @@ fn a_peer_that_misbehaves_fails_in_words_and_in_time_and_slows_nobody() {
 
 #[test]
 fn a_device_that_fails_again_and_again_is_left_alone() {
-    let port = peer(|_, q| vec![vec![0x70, 0, q[2], q[3]]]);
+    let times = Arc::<Mutex<usize>>::default();
+    let noted = Arc::clone(&times);
+    let port = peer(move |_, q| {
+        *noted.lock().unwrap() += 1;
+        vec![vec![0x70, 0, q[2], q[3]]]
+    });
     let broker = broker(&field(&[port], PATH));
     let reason = |n: u32| {
         let mut now = now();
@@ -158,12 +197,118 @@ fn a_device_that_fails_again_and_again_is_left_alone() {
         let (ended, _) = broker.run(&[now]);
         ended.coverage[0].absent[0].reason.clone()
     };
-    let reasons: Vec<String> = (0..5).map(reason).collect();
-    assert!(!reasons[2].contains("left alone"), "{reasons:?}");
-    assert!(
-        reasons[4].contains("left alone") && reasons[4].contains("reset"),
-        "{reasons:?}"
-    );
+    let start = Instant::now();
+    let first = reason(0);
+    assert!(!first.contains("left alone"), "{first}");
+    let mut asked = 1;
+    let left = loop {
+        let reason = reason(asked);
+        if reason.contains("left alone") {
+            break reason;
+        }
+        asked += 1;
+        assert!(start.elapsed() < PATIENCE);
+        std::thread::sleep(std::time::Duration::from_millis(300));
+    };
+    assert!(left.contains("reset"), "{left}");
+    // Whoever asks within a second is told the same, so this takes some.
+    assert!(start.elapsed() > std::time::Duration::from_secs(2));
+    assert_eq!(*times.lock().unwrap(), 3);
+}
+
+/// A part of a document as a block of 1,024 bytes.
+fn part(question: &[u8], document: &[u8]) -> Vec<u8> {
+    let value = option(question, 23).unwrap_or_default();
+    let number = value.iter().fold(0, |n, b| n << 8 | usize::from(*b)) >> 4;
+    let begin = (number * 1024).min(document.len());
+    let end = (begin + 1024).min(document.len());
+    let mut rest = block_option(number as u32, end < document.len());
+    // Six stands for 1,024 bytes.
+    rest[4] |= 6;
+    rest.push(0xff);
+    rest.extend(&document[begin..end]);
+    to(question, ACK, CONTENT, &rest)
+}
+
+/// A device that says of itself what is in a document, and whose resources are 1.
+fn saying(document: Vec<u8>) -> (u16, Arc<Mutex<usize>>) {
+    let times = Arc::<Mutex<usize>>::default();
+    let noted = Arc::clone(&times);
+    let port = peer(move |_, q| {
+        if path(q) == ".well-known/core" {
+            return vec![part(q, &document)];
+        }
+        *noted.lock().unwrap() += 1;
+        vec![to(q, ACK, CONTENT, b"\xff1")]
+    });
+    (port, times)
+}
+
+#[test]
+fn what_a_device_says_of_itself_is_checked() {
+    const FOUND: &str = "path = \"/s/{kind}\"";
+    let long = format!("</s/{}>", "x".repeat(1_200)).into_bytes();
+    let cases: [(Vec<u8>, &str); 6] = [
+        (vec![0xff; 30], "no link format"),
+        (b"<html>Not found</html>".to_vec(), "no"),
+        (b"</other>;rt=x".to_vec(), "none of its resources"),
+        (
+            b"<coap://elsewhere/s/t>,<//h/s/t>,</s/t?q=1>".to_vec(),
+            "none of its resources",
+        ),
+        (long, "none of its resources"),
+        (vec![b','; 300 << 10], "longer than"),
+    ];
+    for (document, words) in cases {
+        let (port, times) = saying(document);
+        let report = tested(&broker(&field(&[port], FOUND))).unwrap();
+        let reason = &report.coverage.absent[0].reason;
+        assert!(reason.contains(words), "{words} in {reason}");
+        assert_eq!(*times.lock().unwrap(), 0, "{words}");
+    }
+    // Of very many resources some are asked for.
+    let document: String = (0..5_000).map(|i| format!("</s/k{i}>,")).collect();
+    let (port, times) = saying(document.trim_end_matches(',').into());
+    let (ended, totals) = broker(&field(&[port], FOUND)).run(&[now()]);
+    assert_eq!(ended.good().used, 1_000);
+    assert_eq!((totals.rows, *times.lock().unwrap()), (1_000, 1_000));
+}
+
+#[test]
+fn blocks_that_do_not_fit_are_no_answer() {
+    let bytes = |number: u32, more: bool, exponent: u8, length: usize| {
+        let mut rest = block_option(number, more);
+        rest[4] |= exponent;
+        rest.push(0xff);
+        rest.extend(vec![b'1'; length]);
+        rest
+    };
+    type Lie = Box<dyn Fn(&[u8]) -> Vec<u8> + Send>;
+    let after = |first: Vec<u8>, then: Vec<u8>| -> Lie {
+        Box::new(move |q| match block(q) {
+            0 => first.clone(),
+            _ => then.clone(),
+        })
+    };
+    let good = bytes(0, true, 0, 16);
+    let lies: [Lie; 7] = [
+        // It begins in the middle; with less, or more, than a block.
+        after(bytes(1, true, 0, 16), vec![]),
+        after(bytes(0, true, 0, 15), vec![]),
+        after(bytes(0, true, 0, 17), vec![]),
+        // The next is none, another one, of another size, or too long.
+        after(good.clone(), b"\xff1".to_vec()),
+        after(good.clone(), bytes(2, false, 0, 4)),
+        after(good.clone(), bytes(1, false, 1, 4)),
+        after(good, bytes(1, false, 0, 17)),
+    ];
+    for (i, lie) in lies.into_iter().enumerate() {
+        let port = peer(move |_, q| vec![to(q, ACK, CONTENT, &lie(q))]);
+        let report = tested(&broker(&field(&[port], PATH))).unwrap();
+        assert_eq!(report.coverage.failed, 1, "{i}: {:?}", report.coverage);
+        let reason = &report.coverage.absent[0].reason;
+        assert!(reason.contains("do not fit together"), "{i}: {reason}");
+    }
 }
 
 #[test]
