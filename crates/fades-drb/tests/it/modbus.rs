@@ -1,9 +1,11 @@
 //! Modbus devices through the broker: real servers over TCP and on a pseudo
 //! terminal, and devices that answer wrongly.
 
+mod crowded;
 mod faults;
 mod plant;
 mod refused;
+mod serial;
 
 use std::time::{Duration, Instant};
 
@@ -240,8 +242,9 @@ fn a_dead_unit_costs_its_own_time_and_later_next_to_none() {
     // Broken after three times; then it is not asked for a second at least.
     let coverage = until(&broker, |c| c.absent[0].reason.contains("asked again"));
     assert_eq!((coverage.answered, coverage.failed), (2, 1));
+    // Whoever looks late meets it at the end of its first rest.
     let probes = plant.asked(2);
-    assert_eq!(probes, 3);
+    assert!((3..=4).contains(&probes), "{probes}");
     let devices = resources(&broker);
     let state = |d: &str| devices.iter().find(|x| x.0 == d).unwrap().1.clone();
     assert_eq!(

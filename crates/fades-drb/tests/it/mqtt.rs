@@ -13,7 +13,9 @@ use fades_task::time::Time;
 
 use crate::broker::{Broker, PATIENCE, Totals, dto, sources};
 
+mod bounds;
 mod faults;
+mod meaning;
 pub(crate) mod mosquitto;
 
 use mosquitto::{Line, Mosquitto};

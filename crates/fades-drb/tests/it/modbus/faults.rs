@@ -3,7 +3,9 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
-use super::{ONE, asked, now, start, until};
+use fades_task::coverage::LossReason;
+
+use super::{ONE, asked, now, resources, start, until};
 
 /// What a unit does when it is asked; unit 1 always answers well.
 #[derive(Clone, Copy)]
@@ -15,6 +17,9 @@ enum Fault {
     Cut,
     Closed,
     Endless,
+    Long,
+    /// An exception with this code.
+    Exception(u8),
 }
 
 /// A server whose unit 2 has a fault.
@@ -57,6 +62,13 @@ fn connection(mut stream: TcpStream, fault: Fault) {
                 return;
             }
             Fault::Closed => return,
+            Fault::Long => {
+                let head = [request[0], request[1], 0, 0, 0, 7, 2, 3, 4];
+                stream.write_all(&[&head[..], &[0, 215, 0, 215]].concat())
+            }
+            Fault::Exception(code) => {
+                stream.write_all(&[request[0], request[1], 0, 0, 0, 3, 2, 0x83, code])
+            }
             Fault::Endless => {
                 // The length says 64 KiB; what follows never ends.
                 answer[4..6].copy_from_slice(&[0xFF, 0xFF]);
@@ -120,4 +132,36 @@ fn a_connection_may_close_instead_of_an_answer() {
 #[test]
 fn an_endless_answer_is_none() {
     fails(Fault::Endless, "unit 2: ");
+}
+
+#[test]
+fn a_long_answer_is_none() {
+    fails(Fault::Long, "a long answer: 2 values instead of 1");
+}
+
+#[test]
+fn exceptions_about_the_unit_are_failures_of_the_unit() {
+    // Acknowledge, busy, no path to it, no answer from it.
+    for code in [5, 6, 10, 11] {
+        fails(Fault::Exception(code), "the unit answers: ");
+    }
+}
+
+#[test]
+fn exceptions_about_registers_cost_these_and_the_unit_is_well() {
+    for code in [1, 2, 3, 4, 8] {
+        let broker = start(&serve(Fault::Exception(code)), &[2, 1, 3], ONE);
+        for _ in 0..4 {
+            let (coverage, _) = asked(&broker, now(), "10s");
+            assert_eq!((coverage.answered, coverage.failed), (2, 1));
+            assert_eq!(coverage.lost, [(LossReason::Refused, 1)].into());
+            let reason = &coverage.absent[0].reason;
+            assert!(reason.contains("unit 2: holding 0: "), "{reason}");
+        }
+        let state = |device: &str| {
+            let found = resources(&broker);
+            found.into_iter().find(|d| d.0 == device).unwrap().1
+        };
+        assert_ne!(state("meter-2"), "broken", "{code}");
+    }
 }
