@@ -217,6 +217,40 @@ fn what_an_operator_wrote_wrong_is_said_with_the_remedy() {
     assert!(error(&w).starts_with("valid.t: "), "{}", error(&w));
 }
 
+#[test]
+fn a_number_in_json_is_the_nearest_one_that_there_is() {
+    let mut w = written(PayloadFormat::Json);
+    w.value = one("/v");
+    let json = w.compile().unwrap();
+    let senml = written(PayloadFormat::SenmlJson).compile().unwrap();
+    let named = named(Some("d"), Some("t"));
+    let mut state = 1_u64;
+    for _ in 0..2000 {
+        // Numbers with all the digits that one can have.
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        let value = f64::from_bits(0x3ff0_0000_0000_0000 | state >> 12) * 100.0;
+        for text in [
+            format!("{value}"),
+            format!("{value:.20}"),
+            format!("{value:e}"),
+        ] {
+            let nearest: f64 = text.parse().unwrap();
+            let document = format!("{{\"v\":{text}}}");
+            let pack = format!("[{{\"n\":\"t\",\"v\":{text}}}]");
+            for (meaning, message) in [(&json, document), (&senml, pack)] {
+                let understood = meaning.understand(&named, message.as_bytes(), NOW).unwrap();
+                assert_eq!(
+                    understood.heard[0].value.to_bits(),
+                    nearest.to_bits(),
+                    "{text}"
+                );
+            }
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn whatever_comes_does_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
