@@ -89,6 +89,9 @@ const KEPT: usize = 8;
 /// Most redirects that are followed, on the same server.
 const REDIRECTS: usize = 3;
 
+/// Bytes of a body that are read at once.
+const PIECE: usize = 16 << 10;
+
 /// What is shown of a server's own words, bytes.
 const WORDS: usize = 200;
 
@@ -290,16 +293,35 @@ impl Answer<'_> {
         ClientError::of(&self.client.origin, &self.client.times, e.into())
     }
 
-    /// The whole body, which may not be longer than `most` bytes.
-    pub(crate) fn whole(&mut self, most: u64) -> Result<Vec<u8>, ClientError> {
+    /// The whole body, which may neither be longer than `most` bytes nor come more
+    /// than `within` after `begun`.
+    pub(crate) fn whole(
+        &mut self,
+        most: u64,
+        begun: Instant,
+        within: Duration,
+    ) -> Result<Vec<u8>, ClientError> {
         let mut body = Vec::new();
-        let read = self.take(most + 1).read_to_end(&mut body);
-        read.map_err(|e| self.error(e))?;
-        if body.len() as u64 > most {
-            let address = self.client.origin.clone();
-            return Err(ClientError::TooLong { address, most });
+        let mut piece = vec![0; PIECE];
+        loop {
+            let read = self.read(&mut piece).map_err(|e| self.error(e))?;
+            if read == 0 {
+                return Ok(body);
+            }
+            body.extend_from_slice(&piece[..read]);
+            let address = || self.client.origin.clone();
+            if body.len() as u64 > most {
+                let address = address();
+                return Err(ClientError::TooLong { address, most });
+            }
+            if begun.elapsed() > within {
+                return Err(ClientError::Late {
+                    address: address(),
+                    seconds: within.as_secs(),
+                    what: "send all of its answer",
+                });
+            }
         }
-        Ok(body)
     }
 }
 

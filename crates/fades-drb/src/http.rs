@@ -1,7 +1,7 @@
 //! Devices and services that answer HTTP, as a source.
 //!
 //! * [`shape`]: addresses, and how their answers are read.
-//! * [`reading`]: answers → readings.
+//! * [`reading`], [`list`]: answers → readings.
 //! * [`place`]: one address: asked by one at a time, less often when it fails.
 //!
 //! Each address is asked on its own, so that one that is slow or dead holds up no
@@ -27,6 +27,7 @@ use crate::selector::Selector;
 use crate::series::SeriesKey;
 use crate::source::Setting;
 
+mod list;
 mod place;
 mod reading;
 mod shape;

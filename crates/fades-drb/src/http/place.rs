@@ -12,9 +12,10 @@ use super::HttpError;
 use super::reading::{Heap, next_page};
 use super::shape::{Address, Shape};
 use crate::breaker::{Breaker, Rule, chance};
-use crate::client::{Client, ClientError, Times, TokenWord};
+use crate::client::{self, Client, ClientError, Times, TokenWord};
 use crate::config::{FieldError, HttpSource};
 use crate::live::{Heard, Live, now};
+use crate::payload::PayloadError;
 use crate::series::{MAX_SERIES, SeriesKey};
 use crate::source::Setting;
 
@@ -23,6 +24,9 @@ const FRESH: Duration = Duration::from_secs(1);
 
 /// Longest body of all pages, bytes.
 const LONGEST: u64 = 16 << 20;
+
+/// How many times as long as a silence an answer may take, with all its pages.
+const WHOLE: u32 = 10;
 
 /// After these failures an address is asked less often.
 const BREAKS_AT: u32 = 3;
@@ -63,7 +67,7 @@ type Answered = Result<Arc<Answer>, Arc<HttpError>>;
 /// What an answer came to.
 #[derive(Debug)]
 pub(super) struct Answer {
-    pub(super) heap: Heap,
+    pub(super) heap: Arc<Heap>,
     /// When it came, ns since 1970 UTC.
     pub(super) at: i64,
     /// Bytes received.
@@ -82,7 +86,7 @@ impl Place {
             head: limit,
             stall: limit,
         };
-        let uri = crate::client::checked(&address.url)?;
+        let uri = client::checked(&address.url)?;
         let (auth, tls) = (config.auth.as_ref(), config.tls.as_ref());
         let word = TokenWord::Bearer;
         let client = Client::new(&address.url, auth, word, tls, setting, times, true)?;
@@ -189,25 +193,21 @@ impl Place {
             Some((_, Ok(answer))) => Some(Arc::clone(answer)),
             _ => None,
         };
-        let begun = Instant::now();
+        let (begun, limit) = (Instant::now(), self.times.stall * WHOLE);
         let (mut heap, mut bytes, mut left) = (Heap::default(), 0, LONGEST);
         let mut version = Version::default();
-        let mut uri = self.uri.clone();
+        let (mut uri, mut seen) = (self.uri.clone(), Vec::new());
         for page in 1..=self.pages {
             let condition = (page == 1 && known.is_some()).then_some(&state.version);
             let request = self.request(shape, &uri, condition);
             let mut answer = self.client.ask(request, &[stop])?;
             if answer.status == 304 {
-                let known = known.ok_or_else(|| self.unasked())?;
-                return Ok(known);
+                return self.unchanged(known, &answer);
             }
-            let body = answer.whole(left)?;
+            let body = answer.whole(left, begun, limit)?;
             left -= body.len() as u64;
             bytes += answer.received();
-            let at = |source| HttpError::Payload {
-                address: self.address.url.clone(),
-                source,
-            };
+            let at = |source| self.unreadable(source);
             heap.add(shape, &self.address, &body, now()).map_err(at)?;
             let headers = &answer.headers;
             if page == 1 {
@@ -219,28 +219,46 @@ impl Place {
             };
             // A condition is about the first page only.
             version = Version::default();
+            seen.extend(uri.path_and_query().cloned());
             uri = self.client.same_server(&uri, &next).ok_or_else(|| {
                 let address = self.address.url.clone();
                 HttpError::Page { address }
             })?;
-            if begun.elapsed() > self.times.head {
+            // Pages in a circle: all of them were read.
+            if uri.path_and_query().is_some_and(|to| seen.contains(to)) {
                 break;
             }
         }
         state.version = version;
         Ok(Arc::new(Answer {
-            heap,
+            heap: Arc::new(heap),
             at: now(),
             bytes,
         }))
     }
 
-    fn unasked(&self) -> HttpError {
-        HttpError::NotModified {
+    /// What was known before, when the server says that this is how it still is.
+    fn unchanged(
+        &self,
+        known: Option<Arc<Answer>>,
+        answer: &client::Answer<'_>,
+    ) -> Result<Arc<Answer>, HttpError> {
+        let known = known.ok_or_else(|| HttpError::NotModified {
             address: self.address.url.clone(),
-        }
+        })?;
+        Ok(Arc::new(Answer {
+            heap: Arc::clone(&known.heap),
+            at: known.at,
+            bytes: answer.received(),
+        }))
     }
 
+    fn unreadable(&self, source: PayloadError) -> HttpError {
+        HttpError::Payload {
+            address: self.address.url.clone(),
+            source,
+        }
+    }
     fn request(&self, shape: &Shape, uri: &Uri, version: Option<&Version>) -> Request<Vec<u8>> {
         let mut request = Request::new(Vec::new());
         *request.uri_mut() = uri.clone();

@@ -1,10 +1,10 @@
 //! Answers → readings.
 
 use fades_task::coverage::LossReason;
-use serde_json::Value;
 use ureq::http::HeaderMap;
 use ureq::http::header::LINK;
 
+use super::list;
 use super::shape::{Address, Shape};
 use crate::live::Heard;
 use crate::payload::{MOST_RECORDS, PayloadError};
@@ -26,21 +26,10 @@ impl Heap {
         body: &[u8],
         now: i64,
     ) -> Result<(), PayloadError> {
-        let Some(items) = &shape.items else {
-            return self.entry(shape, address, body, now);
-        };
-        let no_json = |reason: String| PayloadError::NoJson { reason };
-        let document: Value = serde_json::from_slice(body).map_err(|e| {
-            // Not the error's own words: they can repeat the document.
-            no_json(format!("wrong at line {}, column {}", e.line(), e.column()))
-        })?;
-        let list = document.pointer(items).and_then(Value::as_array);
-        let list = list.ok_or_else(|| no_json(format!("no list at {items:?}")))?;
-        for item in list {
-            let item = item.to_string();
-            self.entry(shape, address, item.as_bytes(), now)?;
+        match &shape.items {
+            None => self.entry(shape, address, body, now),
+            Some(items) => list::each(body, items, |entry| self.entry(shape, address, entry, now)),
         }
-        Ok(())
     }
 
     fn entry(

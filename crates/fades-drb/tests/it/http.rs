@@ -13,6 +13,10 @@ use serde_json::json;
 use crate::broker::{Broker, Ended, Totals, dto, sources, time};
 use crate::web::{Reply, Web};
 
+mod bounds;
+mod pages;
+mod tls;
+
 const ONE: &str = "device = \"/id\"\nvalue = { temperature = \"/t\", humidity = \"/h\" }\n\
     units = { temperature = \"Cel\", humidity = \"%\" }\n";
 
@@ -33,6 +37,24 @@ fn now() -> Dto {
 
 fn ask(url: &str, rest: &str) -> (Ended, Totals) {
     start(url, rest).run(&[now()])
+}
+
+/// A run whose devices are late after so many seconds.
+fn within(broker: &Broker, seconds: u64) -> Ended {
+    let (ours, theirs) = fades_wire::Channel::pair().unwrap();
+    let request = BrokerRequest::Retrieve {
+        run: 1,
+        dtos: vec![now()],
+        window: fades_task::quantity::Size(64 << 20),
+        within: Some(fades_task::quantity::Duration::from_secs(seconds)),
+        answers: Vec::new(),
+    };
+    let descriptors = &[std::os::fd::AsFd::as_fd(&theirs)];
+    broker.control.send(&request, &[], descriptors).unwrap();
+    drop(theirs);
+    crate::broker::drain(&ours, |_| {});
+    drop(ours);
+    Ended::of(broker.report())
 }
 
 fn until(mut met: impl FnMut() -> bool) {
@@ -189,24 +211,7 @@ fn a_dead_device_fails_alone_and_is_asked_less_often() {
     });
     let rest = "ask = [\"a\", \"b\", \"c\"]\nevery = \"1s\"\ntimeout = \"20s\"\nvalue = { temperature = \"/t\" }\n";
     let broker = start(&format!("{}/{{device}}/status", web.url), rest);
-    let run = || {
-        let (ours, theirs) = fades_wire::Channel::pair().unwrap();
-        let request = BrokerRequest::Retrieve {
-            run: 1,
-            dtos: vec![now()],
-            window: fades_task::quantity::Size(64 << 20),
-            within: Some(fades_task::quantity::Duration::from_secs(2)),
-            answers: Vec::new(),
-        };
-        broker
-            .control
-            .send(&request, &[], &[std::os::fd::AsFd::as_fd(&theirs)])
-            .unwrap();
-        drop(theirs);
-        crate::broker::drain(&ours, |_| {});
-        drop(ours);
-        Ended::of(broker.report())
-    };
+    let run = || within(&broker, 2);
     let begun = Instant::now();
     let ended = run();
     assert!(begun.elapsed() < Duration::from_secs(10));
@@ -306,7 +311,7 @@ fn a_source_without_known_devices_says_why_it_fails() {
     fails(|| Reply::Body(vec![b'['; 200_000]), "it is no JSON");
     fails(
         || Reply::Endless(b"[".to_vec(), vec![b' '; 65536]),
-        "longer than",
+        "is longer than",
     );
     fails(
         || {

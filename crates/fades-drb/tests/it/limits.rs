@@ -27,7 +27,7 @@ fn large(folder: &Path, device: &str) -> Sources {
 }
 
 /// Most memory that this process has had, bytes.
-fn most_memory() -> u64 {
+pub(crate) fn most_memory() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
     let kib = line.unwrap().trim().trim_end_matches(" kB");
@@ -36,7 +36,7 @@ fn most_memory() -> u64 {
 
 /// Runs a test in a process of its own, where it has a folder to work on; what it
 /// printed.
-fn alone(test: &str, folder: &Path) -> String {
+pub(crate) fn alone(test: &str, folder: &Path) -> String {
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture"])
         .env(FOLDER, folder)
@@ -52,7 +52,7 @@ fn alone(test: &str, folder: &Path) -> String {
     found.unwrap_or_else(|| panic!("{text}")).1.to_owned()
 }
 
-fn folder() -> Option<std::path::PathBuf> {
+pub(crate) fn folder() -> Option<std::path::PathBuf> {
     std::env::var_os(FOLDER).map(Into::into)
 }
 

@@ -39,6 +39,10 @@ pub(crate) enum Reply {
     Stall(Vec<u8>),
     /// Nothing at all.
     Silent,
+    /// These bytes, head and all.
+    Raw(Vec<u8>),
+    /// These bytes, head and all, and then one blank after the other, so long apart.
+    Drip(Vec<u8>, Duration),
 }
 
 impl Reply {
@@ -159,6 +163,16 @@ fn serve(
             }
             Reply::Silent => {
                 wait(&mut reader, over);
+                return;
+            }
+            Reply::Raw(bytes) => {
+                let _ = writer.write_all(&bytes);
+            }
+            Reply::Drip(bytes, apart) => {
+                let _ = writer.write_all(&bytes);
+                while !over.load(Ordering::Relaxed) && writer.write_all(b" ").is_ok() {
+                    std::thread::sleep(apart);
+                }
                 return;
             }
         }
