@@ -9,7 +9,7 @@
 //! One question asks for all series that match: the server finds them, and sends
 //! them one after the other, each in the order of its times.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
@@ -37,7 +37,7 @@ mod slices;
 use grouping::Grouping;
 use influxql::{GREATEST, LEAST, Range};
 use layout::Group;
-use merge::{Naming, Said};
+use merge::{Naming, Order, Said};
 use pattern::Condition;
 use server::{End, Question, Server};
 
@@ -73,6 +73,21 @@ pub(crate) struct Influx {
     server: Server,
     parallel: u8,
     reads: String,
+}
+
+/// The series that match.
+struct Found {
+    series: BTreeMap<SeriesKey, Group>,
+    order: Order,
+    /// Time of the newest of their readings, when the list says it.
+    newest: Option<i64>,
+}
+
+/// A range that is cut into parts.
+struct Cut {
+    parts: Vec<Range>,
+    step: Option<i64>,
+    order: Order,
 }
 
 /// Most devices that are named in a question one by one.
@@ -118,11 +133,11 @@ impl Influx {
 
     /// Sends the readings that `ask` wants, series after series.
     pub(crate) fn fetch(&self, ask: &Ask, out: &Outlet) -> Result<(), InfluxError> {
-        let Some(question) = self.question(ask, out)? else {
+        let Some((question, order)) = self.question(ask, out)? else {
             return Ok(());
         };
         let step = ask.aggregate.and_then(|a| i64::try_from(a.every.0).ok());
-        let parts = slices::slices(question.range, self.parts(), step);
+        let parts = slices::slices(question.range, self.parallel, step);
         let mut naming = Naming::new(&self.server.layout, self.address(), ask, out);
         let counted = Counted::default();
         let fetched = match parts.as_slice() {
@@ -134,7 +149,10 @@ impl Influx {
                 };
                 self.part(&question, step, &mut take, &[&ask.stop], &counted)
             }
-            _ => self.together(&question, &parts, step, &mut naming, &counted),
+            _ => {
+                let cut = Cut { parts, step, order };
+                self.together(&question, &cut, &mut naming, &counted)
+            }
         };
         let (rows, bytes) = counted.get();
         out.fetched(rows, bytes)?;
@@ -145,24 +163,17 @@ impl Influx {
         self.server.client.origin()
     }
 
-    fn parts(&self) -> u8 {
-        if self.server.is_ordered() {
-            self.parallel
-        } else {
-            1
-        }
-    }
-
     /// Says which devices match; `None` when there are none, or nothing in the
     /// range.
-    fn question(&self, ask: &Ask, out: &Outlet) -> Result<Option<Question>, InfluxError> {
+    fn question(&self, ask: &Ask, out: &Outlet) -> Result<Option<(Question, Order)>, InfluxError> {
         let selector = &ask.selector;
         let mut statements = self.server.layout.wanted(selector);
         let mut conditions = self.server.layout.conditions(selector);
         if statements.is_empty() {
             return Ok(None);
         }
-        let series = self.series(&statements, &conditions, selector, &ask.stop)?;
+        let found = self.series(&statements, &conditions, selector, &ask.stop)?;
+        let series = &found.series;
         let devices: BTreeSet<&Arc<str>> = series.keys().map(|k| &k.device).collect();
         for device in &devices {
             out.device(device)?;
@@ -184,35 +195,49 @@ impl Influx {
         if statements.is_empty() || range.from >= range.to {
             return Ok(None);
         }
-        if slices::slices(range, self.parts(), None).len() > 1 {
-            let stops = &[&ask.stop];
-            let Some((oldest, newest)) = self.server.extent(&statements, &conditions, stops)?
-            else {
+        if slices::slices(range, self.parallel, None).len() > 1 {
+            let (server, stops) = (&self.server, &[&ask.stop]);
+            let extent = server.extent(&statements, &conditions, found.newest, stops)?;
+            let Some((oldest, newest)) = extent else {
                 return Ok(None);
             };
             range.from = range.from.max(oldest);
             range.to = range.to.min(newest.saturating_add(1));
         }
-        Ok((range.from < range.to).then_some(Question {
+        let question = Question {
             statements,
             conditions,
             range,
             aggregate: ask.aggregate,
-        }))
+        };
+        Ok((range.from < range.to).then_some((question, found.order)))
     }
 
-    /// The series that match, by their names.
+    /// The series that match.
     fn series(
         &self,
         statements: &[usize],
         conditions: &[Condition],
         selector: &Selector,
         stop: &Arc<AtomicBool>,
-    ) -> Result<BTreeMap<SeriesKey, Group>, InfluxError> {
+    ) -> Result<Found, InfluxError> {
         let mut series: BTreeMap<SeriesKey, Group> = BTreeMap::new();
+        let (mut places, mut newest) = (HashMap::new(), None);
+        let listed = !self.server.is_ordered() && self.parallel > 1;
         let address = || self.address().to_owned();
-        let note = |group: Group| {
+        let note = |group: Group, last: Option<i64>| {
+            newest = newest.max(last);
             let key = self.server.layout.key(&group);
+            // Lost when its readings come, and not remembered.
+            if merge::is_long(&key) {
+                return Ok(());
+            }
+            if listed && !places.contains_key(&group) {
+                if places.len() >= MAX_SERIES {
+                    return Err(InfluxError::TooManySeries { address: address() });
+                }
+                places.insert(group.clone(), places.len());
+            }
             if key.device.is_empty() || !selector.matches(&key) {
                 return Ok(());
             }
@@ -232,7 +257,14 @@ impl Influx {
             }
         };
         self.server.series(statements, conditions, &[stop], note)?;
-        Ok(series)
+        Ok(Found {
+            series,
+            order: match listed {
+                true => Order::Listed(places),
+                false => Order::Names,
+            },
+            newest,
+        })
     }
 
     /// Fetches one part of a range.
@@ -254,8 +286,7 @@ impl Influx {
     fn together(
         &self,
         question: &Question,
-        parts: &[Range],
-        step: Option<i64>,
+        cut: &Cut,
         naming: &mut Naming<'_>,
         counted: &Counted,
     ) -> Result<(), InfluxError> {
@@ -264,7 +295,7 @@ impl Influx {
         std::thread::scope(|scope| {
             let mut inlets = Vec::new();
             let mut begun = Ok(());
-            for range in parts {
+            for range in &cut.parts {
                 let (sender, inlet) = merge::part();
                 let question = Question {
                     range: *range,
@@ -274,7 +305,7 @@ impl Influx {
                 let fetch = move || {
                     let mut take = |piece| say(&sender, Ok(piece));
                     let stops = [asked, enough];
-                    let fetched = self.part(&question, step, &mut take, &stops, counted);
+                    let fetched = self.part(&question, cut.step, &mut take, &stops, counted);
                     if let Err(e) = fetched {
                         // Whoever listened may have gone by now.
                         let _ = say(&sender, Err(e));
@@ -288,7 +319,7 @@ impl Influx {
                 }
                 inlets.push(inlet);
             }
-            let merged = begun.and_then(|()| merge::merge(inlets, naming));
+            let merged = begun.and_then(|()| merge::merge(inlets, &cut.order, naming));
             enough.store(true, Ordering::Relaxed);
             merged
         })
@@ -299,7 +330,7 @@ impl Influx {
     pub(crate) fn known(&self, stop: &Arc<AtomicBool>) -> Result<Vec<Known>, InfluxError> {
         let all = Selector::all();
         let statements = self.server.layout.wanted(&all);
-        let series = self.series(&statements, &[], &all, stop)?;
+        let series = self.series(&statements, &[], &all, stop)?.series;
         let (mut oldest, mut newest) = (BTreeMap::new(), BTreeMap::new());
         if series.len() <= DATED {
             oldest = self.server.ends(&statements, &[], End::First, &[stop])?;

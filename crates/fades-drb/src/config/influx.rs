@@ -15,7 +15,7 @@ pub struct InfluxSource {
     /// Address of the server, such as `https://10.0.4.2:8086`.
     pub url: String,
     /// 1: asked with InfluxQL; 2: with Flux.
-    #[serde(default = "first")]
+    #[serde(default = "one")]
     pub version: u8,
     /// 1.x: the database.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -61,8 +61,9 @@ pub struct InfluxSource {
     /// Let the server compress: for narrow links, at twice its work.
     #[serde(default)]
     pub gzip: bool,
-    /// Parts of a long range that are fetched at the same time.
-    #[serde(default = "two")]
+    /// Parts of a long range that are fetched at the same time: more than one for
+    /// servers with processors to spare.
+    #[serde(default = "one")]
     pub parallel: u8,
     /// How long the server may say nothing.
     #[serde(default = "minute")]
@@ -101,12 +102,8 @@ pub struct InfluxTags {
     pub unit: Option<String>,
 }
 
-const fn first() -> u8 {
+const fn one() -> u8 {
     1
-}
-
-const fn two() -> u8 {
-    2
 }
 
 const fn minute() -> Duration {

@@ -65,7 +65,10 @@ pub(super) fn answer<R: BufRead, E>(
     while rows.read_record(&mut record).map_err(of_csv)? {
         let first = record.get(0).unwrap_or_default();
         if first.starts_with('#') {
-            schema = None;
+            if schema.take().is_some() {
+                // What is empty in one table has nothing to do with another.
+                defaults.clear();
+            }
             if first == "#default" {
                 defaults = record.clone();
             }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use fades_task::mtw::Aggregate;
 
-use super::influxql::Range;
+use super::influxql::{GREATEST, LEAST, Range};
 use super::layout::Layout;
 use super::pattern::Condition;
 
@@ -50,9 +50,12 @@ pub(super) fn ends(
     bucket: &str,
     statements: &[usize],
     conditions: &[Condition],
-    range: Range,
     end: &str,
 ) -> String {
+    let range = Range {
+        from: LEAST,
+        to: GREATEST,
+    };
     let mut query = String::new();
     for &number in statements {
         push_rows(&mut query, layout, bucket, number, conditions, range);

@@ -3,11 +3,14 @@
 //! A long range is asked for in parts. Each part has the same series in the same
 //! order, so that the parts of each series can be put one after the other. What
 //! waits is bounded: a part that is ahead is slowed down.
+//!
+//! 1.x sends series in the order of their names. What the order of 2.x is, is said
+//! nowhere: it is taken from the list of series, which the same server made. A part
+//! in another order is an error, not an answer with holes.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use fades_task::coverage::LossReason;
 use fades_task::mtw::AggregateKind;
@@ -15,17 +18,20 @@ use fades_task::mtw::AggregateKind;
 use super::InfluxError;
 use super::grouping::Piece;
 use super::layout::{Group, Layout};
-use crate::flow::{Ask, Outlet, Stopped};
+use crate::flow::{Ask, Outlet};
 use crate::series::{MAX_SERIES, SeriesKey};
 
 /// Pieces of a part that may wait; each has at most some thousand readings.
 const WAITING: usize = 64;
 
-/// How often a look is taken at whether to stop.
-const PATIENCE: Duration = Duration::from_millis(100);
-
 /// Longest name of a device, kind or location, bytes.
 const LONGEST: usize = 256;
+
+/// Whether a name of a series is too long to be kept.
+pub(super) fn is_long(key: &SeriesKey) -> bool {
+    let names = [&key.device, &key.kind, &key.location, &key.unit];
+    names.into_iter().any(|name| name.len() > LONGEST)
+}
 
 /// What a part says.
 pub(super) type Said = Result<Piece, InfluxError>;
@@ -33,6 +39,26 @@ pub(super) type Said = Result<Piece, InfluxError>;
 /// Where a part says it, and where it is heard.
 pub(super) fn part() -> (SyncSender<Said>, Receiver<Said>) {
     sync_channel(WAITING)
+}
+
+/// In which order the series of a part come.
+#[derive(Debug, Clone)]
+pub(super) enum Order {
+    /// That of their names.
+    Names,
+    /// That in which the server listed them.
+    Listed(HashMap<Group, usize>),
+}
+
+impl Order {
+    /// Where a series stands; of two in the same place, the names decide. `None`
+    /// of one that was not there yet when the list was made.
+    fn place(&self, group: &Group) -> Option<usize> {
+        match self {
+            Self::Names => Some(0),
+            Self::Listed(places) => places.get(group).copied(),
+        }
+    }
 }
 
 /// Sends pieces under the names of their series.
@@ -96,6 +122,16 @@ impl<'a> Naming<'a> {
             return Ok(fate.clone());
         }
         let address = || self.address.to_owned();
+        let mut key = self.layout.key(group);
+        // These are not remembered: a hundred thousand of them would not fit.
+        if is_long(&key) {
+            let fate = match self.ask.selector.matches(&key) {
+                true => Fate::Unnamed,
+                false => Fate::Other,
+            };
+            self.now = Some((Arc::clone(group), fate.clone()));
+            return Ok(fate);
+        }
         if self.groups.len() >= MAX_SERIES {
             return Err(InfluxError::TooManySeries { address: address() });
         }
@@ -105,16 +141,9 @@ impl<'a> Naming<'a> {
                 what: "a series that goes on after another one".to_owned(),
             });
         }
-        let mut key = self.layout.key(group);
-        let is_long = |name: &Arc<str>| name.len() > LONGEST;
         let fate = if !self.ask.selector.matches(&key) {
             Fate::Other
-        } else if key.device.is_empty()
-            || key.kind.is_empty()
-            || [&key.device, &key.kind, &key.location, &key.unit]
-                .into_iter()
-                .any(is_long)
-        {
+        } else if key.device.is_empty() || key.kind.is_empty() {
             Fate::Unnamed
         } else {
             let count = |a: fades_task::mtw::Aggregate| a.of == AggregateKind::Count;
@@ -148,6 +177,7 @@ pub(super) fn words(key: &SeriesKey) -> String {
 /// Sends what the parts have, each series whole.
 pub(super) fn merge(
     parts: Vec<Receiver<Said>>,
+    order: &Order,
     naming: &mut Naming<'_>,
 ) -> Result<(), InfluxError> {
     let parts = parts.into_iter().map(|inlet| Part {
@@ -157,51 +187,53 @@ pub(super) fn merge(
     });
     let mut parts: Vec<Part> = parts.collect();
     for part in &mut parts {
-        part.pull(naming)?;
+        part.pull(order, naming)?;
     }
     loop {
         let heads = parts.iter().filter_map(|p| p.head.as_ref());
-        let Some(first) = heads.map(|h| Arc::clone(&h.group)).min() else {
+        let Some(first) = heads.map(|(place, _)| place.clone()).min() else {
             return Ok(());
         };
         for part in &mut parts {
-            while let Some(piece) = part.head.take_if(|h| h.group == first) {
+            while let Some((_, piece)) = part.head.take_if(|(place, _)| *place == first) {
                 naming.send(piece)?;
-                part.pull(naming)?;
+                part.pull(order, naming)?;
             }
         }
     }
 }
 
+/// Where a piece stands among those of its part.
+type Place = (usize, Arc<Group>);
+
 struct Part {
     inlet: Receiver<Said>,
-    head: Option<Piece>,
-    last: Option<Arc<Group>>,
+    head: Option<(Place, Piece)>,
+    last: Option<Place>,
 }
 
 impl Part {
-    fn pull(&mut self, naming: &Naming<'_>) -> Result<(), InfluxError> {
-        self.head = loop {
-            match self.inlet.recv_timeout(PATIENCE) {
-                Ok(said) => break Some(said?),
-                Err(RecvTimeoutError::Disconnected) => break None,
-                Err(RecvTimeoutError::Timeout) if naming.ask.is_stopped() => {
-                    return Err(Stopped.into());
-                }
-                Err(RecvTimeoutError::Timeout) => {}
+    fn pull(&mut self, order: &Order, naming: &Naming<'_>) -> Result<(), InfluxError> {
+        self.head = None;
+        // A part ends when it is stopped, and so does this.
+        while let Ok(said) = self.inlet.recv() {
+            let piece = said?;
+            if let Some(place) = order.place(&piece.group) {
+                self.head = Some(((place, Arc::clone(&piece.group)), piece));
+                break;
             }
-        };
-        let Some(head) = &self.head else {
+        }
+        let Some((place, _)) = &self.head else {
             return Ok(());
         };
         // In another order, parts of a series could not be found together.
-        if self.last.as_ref().is_some_and(|last| *last > head.group) {
+        if self.last.as_ref().is_some_and(|last| last > place) {
             return Err(InfluxError::Malformed {
                 address: naming.address.to_owned(),
-                what: "series in no order; set parallel = 1".to_owned(),
+                what: "series in another order than before; set parallel = 1".to_owned(),
             });
         }
-        self.last = Some(Arc::clone(&head.group));
+        self.last = Some(place.clone());
         Ok(())
     }
 }

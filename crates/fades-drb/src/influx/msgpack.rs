@@ -117,8 +117,14 @@ fn series<R: BufRead, E>(
     for _ in 0..map(reader)? {
         match text(reader)?.as_str() {
             "tags" => {
+                let mut length = 0;
                 for _ in 0..map(reader)? {
-                    head.tags.push((text(reader)?, text(reader)?));
+                    let (name, value) = (text(reader)?, text(reader)?);
+                    length += name.len() + value.len();
+                    if length > LONGEST as usize {
+                        return Err(malformed("tags of more than 64 KiB"));
+                    }
+                    head.tags.push((name, value));
                 }
             }
             "columns" => {

@@ -12,7 +12,7 @@ use ureq::http::header::{ACCEPT, CONTENT_TYPE};
 use super::InfluxError;
 use super::annotated::{self, AnnotatedError};
 use super::grouping::Grouping;
-use super::influxql::{GREATEST, LEAST, Range};
+use super::influxql::Range;
 use super::layout::{Group, Layout};
 use super::msgpack::{self, Head, MsgpackError, Row};
 use super::pattern::Condition;
@@ -85,7 +85,7 @@ impl Server {
         }
     }
 
-    /// Whether parts of a range come with their series in the same order.
+    /// Whether series come in the order of their names.
     pub(super) const fn is_ordered(&self) -> bool {
         matches!(self.dialect, Dialect::One { .. })
     }
@@ -131,34 +131,37 @@ impl Server {
     }
 
     /// The series that meet conditions, whether they have readings in a range or
-    /// not.
+    /// not, in the server's order; of 2.x with the times of last readings, some of
+    /// them several times.
     pub(super) fn series(
         &self,
         statements: &[usize],
         conditions: &[Condition],
         stops: Stops<'_>,
-        mut each: impl FnMut(Group) -> Result<(), InfluxError>,
+        mut each: impl FnMut(Group, Option<i64>) -> Result<(), InfluxError>,
     ) -> Result<(), InfluxError> {
+        let layout = &self.layout;
         match &self.dialect {
             Dialect::One { .. } => {
-                let query = influxql::series(&self.layout, statements, conditions);
+                let query = influxql::series(layout, statements, conditions);
                 self.msgpack(&query, stops, |_, reader, n| {
                     for _ in 0..n {
                         let key = msgpack::text_row(reader)?;
-                        listing::groups(&self.layout, statements, &key)
+                        listing::groups(layout, statements, &key)
                             .into_iter()
-                            .try_for_each(&mut each)
+                            .try_for_each(|group| each(group, None))
                             .map_err(MsgpackError::Taker)?;
                     }
                     Ok(())
                 })?;
-                Ok(())
             }
-            Dialect::Two { .. } => {
-                let ends = self.ends(statements, conditions, End::Last, stops)?;
-                ends.into_keys().try_for_each(each)
+            Dialect::Two { bucket, .. } => {
+                let last = End::Last.word();
+                let query = flux::ends(layout, bucket, statements, conditions, last);
+                self.each_row(&query, stops, |group, row| each(group, Some(row.time)))?;
             }
         }
+        Ok(())
     }
 
     /// Times of the first or last reading of each series.
@@ -195,26 +198,24 @@ impl Server {
                 })?;
             }
             Dialect::Two { bucket, .. } => {
-                let range = Range {
-                    from: LEAST,
-                    to: GREATEST,
-                };
-                let query = flux::ends(layout, bucket, statements, conditions, range, end.word());
+                let query = flux::ends(layout, bucket, statements, conditions, end.word());
                 self.each_row(&query, stops, note)?;
             }
         }
         Ok(found)
     }
 
-    /// Times of the oldest and newest of all readings; 1.x only.
+    /// Times of the oldest and newest of all readings; `newest`, if it is known.
     pub(super) fn extent(
         &self,
         statements: &[usize],
         conditions: &[Condition],
+        newest: Option<i64>,
         stops: Stops<'_>,
     ) -> Result<Option<(i64, i64)>, InfluxError> {
         let Dialect::One { retention, .. } = &self.dialect else {
-            return Ok(None);
+            let oldest = self.ends(statements, conditions, End::First, stops)?;
+            return Ok(oldest.into_values().min().zip(newest));
         };
         let mut extent: Option<(i64, i64)> = None;
         for end in [End::First, End::Last] {

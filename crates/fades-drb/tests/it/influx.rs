@@ -9,9 +9,13 @@ use fades_task::time::Time;
 
 use crate::broker::{Broker, Ended, Totals, dto, sources};
 
+mod bounds;
 mod daemon;
 mod faults;
 mod large;
+mod parts;
+mod played;
+mod quality;
 mod second;
 
 use daemon::Influxd;
@@ -251,7 +255,8 @@ fn aggregates_are_the_servers_own_and_equal_those_of_the_readings() {
     influxd.write(&lines.collect::<Vec<_>>().join("\n"));
     let (from, to) = (3 * minute + 1, 290 * minute + 7);
     let every = 7 * minute;
-    let broker = Broker::start(&sources(&table(&influxd.url, BOARDS)), "/".as_ref());
+    let rest = format!("{BOARDS}parallel = 2\n");
+    let broker = Broker::start(&sources(&table(&influxd.url, &rest)), "/".as_ref());
     type Make = fn(&[f64]) -> f64;
     let kinds: [(AggregateKind, Make); 7] = [
         (AggregateKind::Mean, |v| {

@@ -30,6 +30,11 @@ fn rows_take_what_is_empty_from_the_defaults() {
     assert_eq!(read(&other).unwrap()[0].1, "");
     assert!(read(&TABLE.replace(",1.5,a", ",1.5")).is_err());
     assert_eq!(read("").unwrap(), []);
+    // A table without defaults does not take those of the one before.
+    let bare = "#datatype,string,long,dateTime:RFC3339,double\r\n,result,table,_time,_value\r\n\
+        ,,1,2026-01-01T00:00:00Z,3\r\n";
+    let error = read(&format!("{TABLE}{bare}")).unwrap_err().to_string();
+    assert_eq!(error, "a result without number");
 }
 
 proptest! {

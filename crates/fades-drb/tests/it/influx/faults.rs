@@ -161,30 +161,38 @@ fn message(entries: u8, rest: &[u8]) -> Vec<u8> {
 
 const PARTIAL: &[u8] = b"\xa7partial\xc3";
 
-fn keys(keys: &[&str], partial: bool) -> Vec<u8> {
-    let mut rest = b"\xa6series\x91\x82\xa7columns\x91\xa3key\xa6values\xdd".to_vec();
-    rest.extend((keys.len() as u32).to_be_bytes());
-    for key in keys {
-        rest.extend([0x91, 0xd9, key.len() as u8]);
-        rest.extend(key.as_bytes());
-    }
-    if partial {
-        rest.extend(PARTIAL);
-    }
-    message(if partial { 2 } else { 1 }, &rest)
-}
-
 /// Rows of board a, each with its time and a value of 1.
 fn rows(times: &[i64], partial: bool) -> Vec<u8> {
-    let mut rest = b"\xa6series\x91\x84\xa4name\xa8readings\xa4tags\x82\xa5board\xa1a\xa4type\xa1t\
-        \xa7columns\x92\xa4time\xa5value\xa6values\xdd"
-        .to_vec();
-    rest.extend((times.len() as u32).to_be_bytes());
-    for time in times {
+    let rows: Vec<(i64, f64)> = times.iter().map(|&t| (t, 1.0)).collect();
+    rows_of(&rows, partial)
+}
+
+/// Rows of board a.
+pub(super) fn rows_of(rows: &[(i64, f64)], partial: bool) -> Vec<u8> {
+    series_of("a", "t", rows, partial)
+}
+
+/// Rows of a series.
+pub(super) fn series_of(board: &str, kind: &str, rows: &[(i64, f64)], partial: bool) -> Vec<u8> {
+    tagged(&[("board", board), ("type", kind)], rows, partial)
+}
+
+/// Rows of a series with these tags.
+pub(super) fn tagged(tags: &[(&str, &str)], rows: &[(i64, f64)], partial: bool) -> Vec<u8> {
+    let mut rest = b"\xa6series\x91\x84\xa4name\xa8readings\xa4tags".to_vec();
+    rest.push(0x80 + tags.len() as u8);
+    for text in tags.iter().flat_map(|(name, value)| [name, value]) {
+        rest.push(0xda);
+        rest.extend((text.len() as u16).to_be_bytes());
+        rest.extend(text.as_bytes());
+    }
+    rest.extend(b"\xa7columns\x92\xa4time\xa5value\xa6values\xdd");
+    rest.extend((rows.len() as u32).to_be_bytes());
+    for (time, value) in rows {
         rest.extend([0x92, 0xd3]);
         rest.extend(time.to_be_bytes());
         rest.push(0xcb);
-        rest.extend(1_f64.to_be_bytes());
+        rest.extend(value.to_be_bytes());
     }
     if partial {
         rest.extend(PARTIAL);
@@ -192,15 +200,27 @@ fn rows(times: &[i64], partial: bool) -> Vec<u8> {
     message(if partial { 2 } else { 1 }, &rest)
 }
 
+/// The list of these series.
+pub(super) fn listing(keys: &[String]) -> Vec<u8> {
+    let mut rest = b"\xa6series\x91\x82\xa7columns\x91\xa3key\xa6values\xdd".to_vec();
+    rest.extend((keys.len() as u32).to_be_bytes());
+    for key in keys {
+        rest.extend([0x91, 0xda]);
+        rest.extend((key.len() as u16).to_be_bytes());
+        rest.extend(key.as_bytes());
+    }
+    message(1, &rest)
+}
+
 /// A server that knows board a, and answers questions for readings by `answer`.
-fn server(answer: impl Fn() -> Reply + Send + Sync + 'static) -> Web {
+pub(super) fn server(answer: impl Fn() -> Reply + Send + Sync + 'static) -> Web {
     Web::start(move |asked| match asked.body.starts_with("SHOW SERIES") {
-        true => Reply::Body(keys(&["readings,board=a,type=t"], false)),
+        true => Reply::Body(listing(&["readings,board=a,type=t".to_owned()])),
         false => answer(),
     })
 }
 
-fn brief() -> Dto {
+pub(super) fn brief() -> Dto {
     Dto {
         from: Time(0),
         to: Time(1000),
@@ -208,7 +228,7 @@ fn brief() -> Dto {
     }
 }
 
-fn answered(web: &Web) -> Ended {
+pub(super) fn answered(web: &Web) -> Ended {
     ask(&web.url, &format!("{BOARDS}timeout = \"1s\"\n"), &[brief()]).0
 }
 
@@ -346,14 +366,12 @@ fn an_endless_answer_ends_when_nobody_wants_it() {
 
 #[test]
 fn more_series_than_a_source_may_have_are_an_error_in_words() {
-    let web = Web::start(|_| {
-        let names: Vec<String> = (0..100_001)
-            .map(|i| format!("readings,board=b{i},type=t"))
-            .collect();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        Reply::Body(keys(&names, false))
-    });
-    let text = answered(&web).failure_text();
+    let names: Vec<String> = (0..100_001)
+        .map(|i| format!("readings,board=b{i},type=t"))
+        .collect();
+    let list = listing(&names);
+    let web = Web::start(move |_| Reply::Body(list.clone()));
+    let text = ask(&web.url, BOARDS, &[brief()]).0.failure_text();
     assert!(
         text.contains("more than 100000 series") && text.contains("ask for fewer"),
         "{text}"
