@@ -30,7 +30,10 @@ pub(crate) fn run(tree: &Tree, words: &[&str]) -> Result<ExitCode, Fault> {
             return Ok(ExitCode::SUCCESS);
         }
     }
-    must(&mut tree.cargo(&["build", "--release", "--workspace", "--locked"]))?;
+    // What a function links is built for functions: on the host it is a library of
+    // tests only, and does not go together with what else links std.
+    let words = ["build", "--release", "--workspace", "--locked"];
+    must(tree.cargo(&words).args(["--exclude", "fades-sdk"]))?;
     let images = functions::build(tree, "release")?;
     let natively = natively(tree)?;
     let mut bench = Command::new(tree.binary("release", "fades-bench"));
