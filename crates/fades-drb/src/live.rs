@@ -60,6 +60,8 @@ struct State {
     devices: HashMap<Arc<str>, Health>,
     collections: BTreeMap<u64, Collection>,
     next: u64,
+    /// How many readings could not be used, and the first.
+    unusable: Option<(u64, BadRow)>,
     /// Why no device can be heard, when that is so.
     cut: Option<String>,
 }
@@ -183,12 +185,25 @@ impl Live {
     /// known. Tasks that collect are told.
     pub(crate) fn unusable(&self, device: Option<&str>, bad: &BadRow, readings: u64) {
         let mut state = self.lock();
+        let (total, _) = state.unusable.get_or_insert_with(|| (0, bad.clone()));
+        *total += readings;
         for collection in state.collections.values_mut() {
             if device.is_none_or(|d| collection.selector.device(d)) {
                 let lost = collection.unusable.entry(bad.reason);
                 lost.or_insert_with(|| (0, Some(bad.clone()))).0 += readings;
             }
         }
+    }
+
+    /// Readings that could not be used since the start, in words, when there are some.
+    pub(crate) fn unusable_words(&self) -> Option<String> {
+        let state = self.lock();
+        let (total, first) = state.unusable.as_ref()?;
+        let reason = first.reason.words();
+        Some(format!(
+            "{total} could not be used since the start, the first of {}: {reason}",
+            first.file
+        ))
     }
 
     /// No device of the source can be heard, for this reason; `None`: they can

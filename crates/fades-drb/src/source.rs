@@ -24,7 +24,7 @@ use crate::modbus::{Modbus, ModbusError};
 use crate::mqtt::{Mqtt, MqttError};
 use crate::notes::Notes;
 use crate::parquet::{ParquetError, ParquetFiles};
-use crate::readings::{Readings, ReadingsError};
+use crate::readings::{Readings, ReadingsError, Recorder};
 use crate::secret::{SecretError, Secrets};
 use crate::selector::Selector;
 use crate::series::SeriesKey;
@@ -241,10 +241,12 @@ impl Flowing {
             FlowKind::Http(http) => http.reads(),
             FlowKind::Coap(coap) => coap.reads(),
         };
-        match self.live().and_then(|live| live.recorder()) {
-            Some(recorder) => format!("{reads}; {}", recorder.words()),
-            None => reads,
-        }
+        let Some(live) = self.live() else {
+            return reads;
+        };
+        let recorded = live.recorder().map(Recorder::words);
+        let more = recorded.into_iter().chain(live.unusable_words());
+        more.fold(reads, |reads, more| format!("{reads}; {more}"))
     }
 
     /// Its series. Of live sources those heard, configured, discovered or

@@ -452,6 +452,7 @@ fn broker() -> Outcome<()> {
                     batch_bytes: 2 << 20,
                     exact: true,
                     sample: Vec::new(),
+                    absent: Vec::new(),
                 };
                 let previews = Ok(dtos.iter().map(preview).collect());
                 say(&BrokerReport::Previewed { id, previews })?;

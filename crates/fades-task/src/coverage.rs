@@ -1,6 +1,7 @@
 //! Which data stood behind an answer.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -88,6 +89,17 @@ pub struct Absent {
     pub reason: String,
 }
 
+impl fmt::Display for Absent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = if self.late { "was late" } else { "failed" };
+        write!(f, "{} {what}: {}", self.device, self.reason)?;
+        match self.since {
+            Some(since) => write!(f, "; last heard {since}"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Why a reading was lost.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
@@ -150,4 +162,28 @@ pub struct BadRow {
     pub column: Option<String>,
     /// Why.
     pub reason: LossReason,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Absent;
+    use crate::time::Time;
+
+    #[test]
+    fn an_absent_device_is_said_with_the_reason_and_since_when() {
+        let mut absent = Absent {
+            source: "hall".parse().unwrap(),
+            device: "meter".to_owned(),
+            late: false,
+            since: None,
+            reason: "refused".to_owned(),
+        };
+        assert_eq!(absent.to_string(), "meter failed: refused");
+        absent.late = true;
+        absent.since = Some(Time(0));
+        assert_eq!(
+            absent.to_string(),
+            "meter was late: refused; last heard 1970-01-01T00:00:00Z"
+        );
+    }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::coverage::Absent;
 use crate::identity::Name;
 use crate::quantity::Duration;
 use crate::time::Time;
@@ -153,4 +154,7 @@ pub struct Preview {
     /// The first rows.
     #[serde(default)]
     pub sample: Vec<Reading>,
+    /// Devices that were asked and did not answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub absent: Vec<Absent>,
 }

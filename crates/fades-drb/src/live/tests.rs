@@ -133,3 +133,23 @@ fn a_collection_that_is_stopped_ends() {
     let (outlet, _inlet) = Outlet::pair();
     assert_eq!(live.collect(&ask, &outlet), Err(Stopped));
 }
+
+#[test]
+fn what_could_not_be_used_is_counted_with_the_first() {
+    let live = live();
+    assert_eq!(live.unusable_words(), None);
+    for topic in ["site/a", "site/b"] {
+        let bad = BadRow {
+            file: topic.to_owned(),
+            line: 1,
+            column: None,
+            reason: LossReason::NotANumber,
+        };
+        live.unusable(None, &bad, 2);
+    }
+    let words = live.unusable_words().unwrap();
+    assert_eq!(
+        words,
+        "4 could not be used since the start, the first of site/a: not a number"
+    );
+}

@@ -218,6 +218,7 @@ impl Engine {
             batch_bytes: 0,
             exact: true,
             sample: Vec::new(),
+            absent: Vec::new(),
         };
         for part in &self.plans(&resolved, stop)?.parts {
             match &part.has {
@@ -227,7 +228,7 @@ impl Engine {
                 Has::Flow => self.preview_flow(&mut preview, &resolved, part, stop)?,
             }
         }
-        if preview.devices.is_empty() {
+        if preview.devices.is_empty() && preview.absent.is_empty() {
             return Err(self.nothing(dto, stop));
         }
         Ok(preview)
@@ -289,6 +290,7 @@ impl Engine {
         preview.readings += heard.known.iter().filter_map(|k| k.readings).sum::<u64>();
         preview.batch_bytes += heard.batch_bytes;
         preview.exact &= heard.ended;
+        preview.absent.extend(heard.outcome.absent.into_values());
         let room = SAMPLE.saturating_sub(preview.sample.len());
         preview.sample.extend(heard.sample.into_iter().take(room));
         let at_work = self.sources.get(name);

@@ -14,7 +14,7 @@ use fades_task::resource::SourceReport;
 use tokio::sync::oneshot;
 
 use super::plan;
-use super::problem::{BUSY, FAILED, MALFORMED, REFUSED};
+use super::problem::{BUSY, FAILED, MALFORMED, UNREADABLE};
 use super::server::{Api, Shelf, blocking, name};
 use super::types::{NodeInfo, PreviewRequest, Previews, Problem, Resources};
 use crate::driver::{Ask, Input, wall_time};
@@ -74,7 +74,7 @@ pub(super) async fn test_source(
     match ask(&api, Ask::TestSource(source)).await? {
         BrokerReport::Tested { report, .. } => report
             .map(|r| Json(*r))
-            .map_err(|reason| Problem::new(REFUSED, reason)),
+            .map_err(|reason| Problem::new(UNREADABLE, reason)),
         _ => Err(confused()),
     }
 }
@@ -97,7 +97,7 @@ pub(super) async fn preview(
     let dtos = wanted.retrieve.iter().map(|r| r.resolve(now)).collect();
     match plan::preview(&api, wanted.service, dtos).await? {
         Ok(retrieve) => Ok(Json(Previews { retrieve })),
-        Err(failure) => Err(Problem::new(REFUSED, failure.to_string())),
+        Err(failure) => Err(Problem::new(UNREADABLE, failure.to_string())),
     }
 }
 

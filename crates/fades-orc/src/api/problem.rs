@@ -69,6 +69,11 @@ pub(super) const REFUSED: Kind = (
     "This node does not take it",
     StatusCode::UNPROCESSABLE_ENTITY,
 );
+pub(super) const UNREADABLE: Kind = (
+    "unreadable",
+    "These readings cannot be had",
+    StatusCode::UNPROCESSABLE_ENTITY,
+);
 pub(super) const BUSY: Kind = (
     "busy",
     "The node cannot do this at the moment",

@@ -12,7 +12,7 @@ use crate::ask::client::Client;
 use crate::ask::data::DataArgs;
 use crate::ask::render;
 use crate::ask::render::number::{self, bytes, count, moment};
-use crate::ask::render::table::{Column, Table};
+use crate::ask::render::table::{Column, Table, visible};
 use crate::cli::shared::{NodeChoice, Output};
 use crate::problem::{Attempt, Outcome, Problem};
 use crate::session::Session;
@@ -92,6 +92,7 @@ fn text(preview: &Preview, session: &Session) -> String {
         batch_bytes,
         exact,
         sample,
+        absent,
     } = preview;
     let series: usize = devices.iter().map(|d| d.series.len()).sum();
     let more = if *exact { "" } else { "more than " };
@@ -104,6 +105,9 @@ fn text(preview: &Preview, session: &Session) -> String {
     text += &listed(devices).text(session);
     if series > SERIES_SHOWN {
         text += &format!("and {} more\n", series - SERIES_SHOWN);
+    }
+    for device in absent {
+        text += &format!("{}\n", visible(&device.to_string()));
     }
     if !sample.is_empty() {
         text += &format!("\n{}", readings_table(sample).text(session));

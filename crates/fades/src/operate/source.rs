@@ -10,6 +10,7 @@ use super::resources;
 use crate::ask::client::Client;
 use crate::ask::render;
 use crate::ask::render::number::count;
+use crate::ask::render::table::visible;
 use crate::cli::shared::{NodeChoice, Output};
 use crate::problem::{Outcome, Problem};
 use crate::session::Session;
@@ -47,7 +48,17 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Outcome, Problem> {
         false => text(&report, session),
     };
     session.data(&text)?;
-    Ok(Outcome::Done)
+    // Whoever asks in a script wants to know.
+    let Coverage {
+        answered,
+        failed,
+        late,
+        ..
+    } = report.coverage;
+    match answered == 0 && failed + late > 0 {
+        true => Ok(Outcome::No),
+        false => Ok(Outcome::Done),
+    }
 }
 
 fn text(report: &SourceReport, session: &Session) -> String {
@@ -73,12 +84,14 @@ fn text(report: &SourceReport, session: &Session) -> String {
 }
 
 fn losses(coverage: &Coverage) -> String {
-    let absent = coverage.absent.iter().map(|a| {
-        let what = if a.late { "late" } else { "failed" };
-        format!("{} {what}: {}\n", a.device, a.reason)
-    });
-    let absent: String = absent.collect();
-    let mut text = absent + &format!("{} rows looked at", count(coverage.rows));
+    let absent = coverage.absent.iter();
+    let mut text: String = absent
+        .map(|a| format!("{}\n", visible(&a.to_string())))
+        .collect();
+    text += &match coverage.rows {
+        0 => format!("{} readings", count(coverage.used)),
+        rows => format!("{} rows looked at", count(rows)),
+    };
     match coverage.lost_total() {
         0 => text += ", no bad ones\n",
         lost => {

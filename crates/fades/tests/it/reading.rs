@@ -140,3 +140,40 @@ fn what_runs_answered_can_be_asked_for_by_the_same_service() {
         .run(&["read", "--result", "downsample", "--service", "other"])
         .said(1, &["answers of downsample"]);
 }
+
+#[test]
+fn devices_that_do_not_answer_are_named_with_the_reason() {
+    if !can_run("devices_that_do_not_answer_are_named_with_the_reason") {
+        return;
+    }
+    let stage = Stage::with_node();
+    stage.write("rooms.csv", ROOMS);
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let dead = format!(
+        "[source.dead]\ntype = \"modbus\"\nurl = \"tcp://{address}\"\n\
+         units = [{{ id = 1, device = \"meter\" }}]\n\
+         registers = [{{ table = \"holding\", address = 0, kind = \"power\", unit = \"W\" }}]\n"
+    );
+    stage.write("fades-node/node.toml", format!("{NODE}\n{dead}"));
+    let _node = stage.node();
+    let tested = stage.run(&["source", "test", "dead"]);
+    assert_eq!(tested.code, 1, "{tested:?}");
+    assert!(tested.out.contains("meter failed: unit 1: "), "{tested:?}");
+    stage.run(&["source", "test", "rooms"]).good();
+
+    let read = stage.run(&["read", "--now"]).good().out;
+    for word in [
+        "0 devices, 0 series, 0 readings",
+        "meter failed: ",
+        "refused",
+    ] {
+        assert!(read.contains(word), "{word}: {read}");
+    }
+    stage.publish(&["summary"]);
+    let words = ["submit", "summary", "--now", "--wait"];
+    let result = stage.run(&words);
+    assert_eq!(result.code, 1, "{result:?}");
+    assert!(result.out.contains("meter failed: "), "{result:?}");
+}

@@ -31,6 +31,9 @@ fn lines(result: &TaskResult) -> Vec<(&'static str, String)> {
     }
     for coverage in &result.coverage {
         lines.push(("devices", devices(coverage, result.coverage.len() > 1)));
+        for device in &coverage.absent {
+            lines.push(("", device.to_string()));
+        }
         lines.push(("readings", readings(coverage)));
         for row in &coverage.cited {
             lines.push(("", cited(row)));
@@ -175,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn silent_and_failed_devices_are_named() {
+    fn devices_that_had_nothing_or_failed_are_counted() {
         let mut coverage = Coverage::new("pm".parse().unwrap());
         (coverage.matched, coverage.answered, coverage.empty) = (24, 22, 2);
         assert_eq!(
