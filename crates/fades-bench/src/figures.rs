@@ -15,6 +15,7 @@ mod compute;
 mod density;
 mod hello;
 mod influx;
+mod modbus;
 mod parts;
 mod rss;
 mod small_host;
@@ -73,6 +74,7 @@ names! {
     Hello "hello" hello::run,
     Influx "influx" influx::run,
     Steady "steady" steady::run,
+    Modbus "modbus" modbus::run,
     Parts "parts" parts::run,
 }
 

@@ -8,6 +8,7 @@
 //! error and not a signal; it is unmapped and closed for writing before its
 //! read-only descriptor exists; and it is never used for another batch.
 
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -129,6 +130,11 @@ impl Batches {
             budget: Arc::new(Budget::new(budget)),
             chunk,
         })
+    }
+
+    /// The folders in which batches are made and opened again.
+    pub(crate) fn roots(&self) -> Vec<BorrowedFd<'_>> {
+        self.place.roots()
     }
 
     pub(crate) const fn place(&self) -> &Place {

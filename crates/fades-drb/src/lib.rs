@@ -55,6 +55,7 @@ mod chunk;
 mod client;
 mod coap;
 mod columns;
+mod confine;
 mod csv;
 mod flow;
 mod hands;

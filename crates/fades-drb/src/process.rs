@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use fades_task::message::{BrokerReport, BrokerRequest};
+use fades_task::message::{BrokerReport, BrokerRequest, Confinement};
 use fades_task::result::RetrievalFailure;
 use fades_wire::{Arrival, Channel, Frame, Inbox, MAX_JSON, WireError};
 use rustix::buffer::spare_capacity;
@@ -30,6 +30,7 @@ use tokio::runtime::Runtime;
 use crate::answers::Earlier;
 use crate::batches::{Batches, own_user_namespace};
 use crate::config::Sources;
+use crate::confine::{self, Reach};
 use crate::hands::Hands;
 use crate::pool::Pool;
 use crate::readings::Readings;
@@ -83,7 +84,21 @@ impl Reporter {
 /// # Errors
 /// When the broker ends for another reason than that the channel was closed.
 pub fn run(control: Channel) -> Result<(), ProcessError> {
-    confine();
+    serve(control, false)
+}
+
+/// As [`run`], confined for good before anything of a source is read: for a
+/// process that is a broker and nothing else, before any other thread exists.
+/// What the host does not offer is left out; the report says so.
+///
+/// # Errors
+/// When the broker ends for another reason than that the channel was closed.
+pub fn run_confined(control: Channel) -> Result<(), ProcessError> {
+    serve(control, true)
+}
+
+fn serve(control: Channel, confined: bool) -> Result<(), ProcessError> {
+    prepare();
     let reporter = Reporter(Arc::new(Mutex::new(
         control.try_clone().map_err(WireError::from)?,
     )));
@@ -91,8 +106,8 @@ pub fn run(control: Channel) -> Result<(), ProcessError> {
         return Ok(());
     };
     let hands = Hands::default();
-    let (engine, runtime) = match configured(first, &hands) {
-        Ok((engine, runtime)) => (Arc::new(engine), runtime),
+    let (engine, runtime, confinement) = match configured(first, &hands, confined) {
+        Ok((engine, runtime, confinement)) => (Arc::new(engine), runtime, confinement),
         Err(Refusal::NotConfigured) => return Err(ProcessError::NotConfigured),
         Err(Refusal::Misconfigured(reason)) => {
             let report = BrokerReport::Misconfigured {
@@ -121,6 +136,7 @@ pub fn run(control: Channel) -> Result<(), ProcessError> {
         batches: place.words().to_owned(),
         huge: place.is_huge(),
         advice: place.advice(),
+        confinement,
     })?;
     let served = broker.serve(&control);
     broker.end();
@@ -132,7 +148,7 @@ pub fn run(control: Channel) -> Result<(), ProcessError> {
 }
 
 /// Gives up what a broker does not need, and takes what it may have.
-fn confine() {
+fn prepare() {
     // Programs that the broker would start gain nothing; it starts none.
     if let Err(e) = rustix::thread::set_no_new_privs(true) {
         tracing::warn!("no_new_privs is not to be had: {e}");
@@ -160,7 +176,8 @@ enum Refusal {
 fn configured(
     frame: Frame<BrokerRequest>,
     hands: &Hands,
-) -> Result<(Engine, Option<Runtime>), Refusal> {
+    confined: bool,
+) -> Result<(Engine, Option<Runtime>, Confinement), Refusal> {
     let BrokerRequest::Configure {
         folder,
         budget,
@@ -176,11 +193,24 @@ fn configured(
     let sources: Sources = serde_json::from_slice(&frame.blob).map_err(|e| wrong(&e))?;
     sources.check().map_err(|e| wrong(&e))?;
     let batches = Batches::new(Path::new(&folder), budget.0, chunk.0).map_err(|e| wrong(&e))?;
+    let recorded = sources.0.values().any(|s| s.common.record.is_some());
+    let readings = readings.filter(|_| recorded);
+    let confinement = if confined {
+        let credentials = credentials.as_deref().map(Path::new);
+        let mut reach = Reach::of(&sources, Path::new(&base), credentials);
+        if let Some(folder) = &readings {
+            // It must be there to be allowed.
+            std::fs::create_dir_all(folder).map_err(|e| wrong(&e))?;
+            reach.write.insert(PathBuf::from(folder));
+        }
+        // Threads inherit what is entered now.
+        confine::enter(&reach, &batches)
+    } else {
+        confine::none()
+    };
     let pool = Pool::new().map_err(|e| wrong(&e))?;
     let live = sources.0.values().any(|s| s.kind.is_live());
     let runtime = live.then(runtime).transpose().map_err(|e| wrong(&e))?;
-    let recorded = sources.0.values().any(|s| s.common.record.is_some());
-    let readings = readings.filter(|_| recorded);
     let readings = readings.map(|folder| Readings::open(Path::new(&folder)));
     let setting = Setting {
         secrets: Secrets::new(Path::new(&base), credentials.as_deref().map(Path::new)),
@@ -189,7 +219,7 @@ fn configured(
         runtime: runtime.as_ref().map(|r| r.handle().clone()),
     };
     let engine = Engine::new(&sources, &setting, pool, hands.clone(), batches);
-    Ok((engine.map_err(|e| wrong(&e))?, runtime))
+    Ok((engine.map_err(|e| wrong(&e))?, runtime, confinement))
 }
 
 /// One thread that waits for all devices.

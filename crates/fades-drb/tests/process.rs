@@ -13,9 +13,15 @@ use std::process::{Child, Command, ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
 
 use fades_drb::config::Sources;
-use fades_task::message::{BrokerReport, BrokerRequest, Feed};
+use fades_task::coverage::Coverage;
+use fades_task::message::{BrokerReport, BrokerRequest, Feed, Release};
+use fades_task::mtw::{Dto, Take};
 use fades_task::quantity::Size;
 use fades_wire::Channel;
+
+#[path = "it/modbus/plant.rs"]
+#[expect(dead_code, reason = "other tests use the rest")]
+mod plant;
 
 const CONTROL: &str = "FADES_TEST_CONTROL";
 const NOBODY: u32 = 65_534;
@@ -24,17 +30,21 @@ fn main() -> ExitCode {
     if let Ok(number) = std::env::var(CONTROL) {
         // SAFETY: whoever started this process left this descriptor for it.
         let control = unsafe { OwnedFd::from_raw_fd(number.parse().unwrap()) };
-        let ended = fades_drb::process::run(Channel::from(control));
+        let ended = fades_drb::process::run_confined(Channel::from(control));
         return ExitCode::from(u8::from(ended.is_err()));
     }
     let filters: Vec<String> = std::env::args()
         .skip(1)
         .filter(|a| !a.starts_with('-'))
         .collect();
-    let tests: [(&str, fn()); 3] = [
+    let tests: [(&str, fn()); 4] = [
         (
             "a_broker_that_is_not_root_gets_huge_pages_in_its_own_namespace",
             other_user,
+        ),
+        (
+            "a_broker_reaches_what_its_sources_name_and_nothing_else",
+            confined,
         ),
         ("a_broker_that_is_killed_leaves_nothing_behind", killed),
         ("a_broker_ends_well_when_the_orchestrator_does", ends),
@@ -69,14 +79,21 @@ fn soon() -> Option<Instant> {
 }
 
 fn start(user: Option<u32>) -> (Started, BrokerReport) {
+    start_with(user, |folder| {
+        std::fs::write(folder.join("rooms.csv"), "time,t\n2026-01-01,1\n").unwrap();
+        Sources::guess(&folder.join("rooms.csv")).unwrap()
+    })
+}
+
+/// A broker of the sources that `make` makes in its folder.
+fn start_with(user: Option<u32>, make: impl FnOnce(&Path) -> Sources) -> (Started, BrokerReport) {
     let folder = tempfile::Builder::new()
         .prefix("fades")
         .tempdir_in("/tmp")
         .unwrap();
     let open = std::fs::Permissions::from_mode(0o777);
     std::fs::set_permissions(folder.path(), open).unwrap();
-    std::fs::write(folder.path().join("rooms.csv"), "time,t\n2026-01-01,1\n").unwrap();
-    let sources = Sources::guess(&folder.path().join("rooms.csv")).unwrap();
+    let sources = make(folder.path());
     // Where another user can get at it.
     let program = folder.path().join("broker");
     std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
@@ -94,7 +111,7 @@ fn start(user: Option<u32>) -> (Started, BrokerReport) {
         budget: Size(16 << 20),
         chunk: Size(4 << 20),
         base: "/".to_owned(),
-        readings: None,
+        readings: Some(folder.path().join("readings").display().to_string()),
         credentials: None,
     };
     let started = Started {
@@ -130,6 +147,43 @@ impl Started {
         assert!(matches!(frame.message, Feed::Batch { .. }));
         let [file] = <[_; 1]>::try_from(frame.descriptors).unwrap();
         file
+    }
+
+    /// What a run came to that asks one source for one reading of each device.
+    fn ask(&self, source: &str, now: bool) -> (Vec<Coverage>, Option<String>) {
+        let take = if now { Take::Now } else { Take::Range };
+        let dto = Dto {
+            take,
+            ..Dto::all(source.parse().unwrap())
+        };
+        let (tender, given) = Channel::pair().unwrap();
+        let request = BrokerRequest::Retrieve {
+            run: 2,
+            dtos: vec![Dto {
+                source: Some(source.parse().unwrap()),
+                ..dto
+            }],
+            window: Size(4 << 20),
+            within: None,
+        };
+        self.control.send(&request, &[], &[given.as_fd()]).unwrap();
+        drop(given);
+        while let Some(frame) = tender.receive::<Feed>(soon()).unwrap() {
+            match frame.message {
+                Feed::Batch { .. } => tender.send(&Release::Batch, &[], &[]).unwrap(),
+                Feed::Finish => break,
+                _ => {}
+            }
+        }
+        drop(tender);
+        let report = self.control.receive(soon()).unwrap().unwrap().message;
+        let BrokerReport::RetrieveEnded {
+            coverage, failure, ..
+        } = report
+        else {
+            panic!("{report:?}")
+        };
+        (coverage, failure.map(|f| f.to_string()))
     }
 
     fn ended(&mut self) -> ExitStatus {
@@ -171,6 +225,68 @@ fn other_user() {
     assert_eq!(advice, None);
     let error = reopened(&file).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+}
+
+fn confined() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let (tcp, rtu) = (plant::Plant::tcp(), plant::Plant::rtu());
+    tcp.set(1, &[(0, 215)]);
+    rtu.set(1, &[(0, 216)]);
+    let (started, ready) = start_with(None, |folder| {
+        let row = "time,t\n2026-01-01,1\n";
+        for name in ["inside", "outside"] {
+            std::fs::create_dir(folder.join(name)).unwrap();
+        }
+        std::fs::write(folder.join("inside/rooms.csv"), row).unwrap();
+        std::fs::write(elsewhere.path().join("rooms.csv"), row).unwrap();
+        let link = folder.join("outside/rooms.csv");
+        std::os::unix::fs::symlink(elsewhere.path().join("rooms.csv"), link).unwrap();
+        // By its name, which has to be resolved.
+        let tcp = tcp.url().replace("127.0.0.1", "localhost");
+        sources(folder, &tcp, &rtu.url())
+    });
+    let BrokerReport::Ready { confinement, .. } = ready else {
+        panic!("{ready:?}")
+    };
+    assert!(confinement.calls.enforced, "{confinement:?}");
+    for source in ["inside", "tcp", "rtu"] {
+        let (coverage, failure) = started.ask(source, source != "inside");
+        assert_eq!(failure, None, "{source}");
+        assert_eq!((coverage[0].answered, coverage[0].used), (1, 1), "{source}");
+    }
+    if !(confinement.files.enforced && confinement.ports.enforced) {
+        println!("SKIPPED: files and ports that no source names: {confinement:?}");
+        return;
+    }
+    let (_, failure) = started.ask("outside", false);
+    let failure = failure.unwrap();
+    assert!(failure.contains("ermission denied"), "{failure}");
+    assert!(confinement.ports.detail.starts_with("TCP to port "));
+}
+
+fn sources(folder: &Path, tcp: &str, rtu: &str) -> Sources {
+    let csv = |name: &str| {
+        let files = folder.join(name).join("*.csv");
+        format!(
+            "[source.{name}]\ntype = \"csv\"\nfiles = \"{}\"\ntime = {{ column = \"time\", \
+             zone = \"Europe/Rome\" }}\ndevice = \"d\"\npoints = [{{ column = \"t\" }}]\n",
+            files.display()
+        )
+    };
+    let modbus = |name: &str, url: &str| {
+        format!(
+            "[source.{name}]\ntype = \"modbus\"\n{url}\nunits = [{{ id = 1, device = \"m\" }}]\n\
+             registers = [{{ table = \"holding\", address = 0, kind = \"t\" }}]\nrecord = {{}}\n"
+        )
+    };
+    let text = [
+        csv("inside"),
+        csv("outside"),
+        modbus("tcp", tcp),
+        modbus("rtu", rtu),
+    ];
+    let table: serde_json::Value = toml::from_str(&text.concat()).unwrap();
+    Sources::parse(&table["source"]).unwrap()
 }
 
 fn killed() {

@@ -406,6 +406,7 @@ fn broker() -> Outcome<()> {
                     batches: "nowhere".to_owned(),
                     huge: false,
                     advice: None,
+                    confinement: fades_task::message::Confinement::default(),
                 })?;
             }
             BrokerRequest::Retrieve { run, dtos, .. } => {

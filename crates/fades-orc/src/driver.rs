@@ -340,7 +340,11 @@ impl Driver {
                 batches,
                 huge,
                 advice,
-            } => self.broker_ready(batches, huge, advice),
+                confinement,
+            } => {
+                self.shared.live().broker.confinement = confinement;
+                self.broker_ready(batches, huge, advice);
+            }
             BrokerReport::Misconfigured { reason } => {
                 if let Some(broker) = &mut self.broker {
                     broker.note(reason);

@@ -354,6 +354,28 @@ impl Answers {
     pub const MOST: u64 = 16 << 20;
 }
 
+/// What a broker can still do, layer by layer.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Confinement {
+    /// Which files it can reach.
+    pub files: Layer,
+    /// Which TCP ports it can reach.
+    pub ports: Layer,
+    /// Which system calls it can make.
+    pub calls: Layer,
+}
+
+/// A layer of a confinement.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Layer {
+    /// Whether the kernel enforces it.
+    pub enforced: bool,
+    /// What is allowed; or why it is not enforced.
+    pub detail: String,
+}
+
 /// Broker → orchestrator.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
@@ -366,6 +388,9 @@ pub enum BrokerReport {
         huge: bool,
         /// What would be better, and the command for it, when something would.
         advice: Option<String>,
+        /// What the broker can still do.
+        #[serde(default)]
+        confinement: Confinement,
     },
     /// The configuration cannot be used; the broker ends.
     Misconfigured {

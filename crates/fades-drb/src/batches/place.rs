@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -62,6 +62,14 @@ impl Place {
 
     pub(crate) const fn is_huge(&self) -> bool {
         matches!(self, Self::HugeTmpfs(_))
+    }
+
+    /// Its folders, when it has any.
+    pub(crate) fn roots(&self) -> Vec<BorrowedFd<'_>> {
+        match self {
+            Self::HugeTmpfs(tmpfs) => tmpfs.folders(),
+            Self::Memfd { .. } => Vec::new(),
+        }
     }
 
     /// The place in words.

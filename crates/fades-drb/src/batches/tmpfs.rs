@@ -13,7 +13,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -66,6 +66,13 @@ impl Tmpfs {
         let block = fstat(&probe.file)?.st_blksize;
         unlinkat(&self.huge.writable, &probe.name, AtFlags::empty())?;
         Ok(u64::try_from(block).is_ok_and(|b| b >= length))
+    }
+
+    /// The roots of both file systems.
+    pub(super) fn folders(&self) -> Vec<BorrowedFd<'_>> {
+        let roots = [&self.huge, &self.small].into_iter();
+        let both = roots.flat_map(|r| [r.writable.as_fd(), r.read_only.as_fd()]);
+        both.collect()
     }
 
     const fn roots(&self, is_short: bool) -> &Roots {

@@ -228,6 +228,7 @@ fn a_batch_with_huge_pages_cannot_be_written() {
         huge,
         advice,
         batches,
+        ..
     } = ready
     else {
         panic!("{ready:?}")
@@ -262,6 +263,7 @@ fn a_batch_in_anonymous_memory_cannot_be_written() {
         huge,
         advice,
         batches,
+        ..
     } = ready
     else {
         panic!("{ready:?}")

@@ -315,6 +315,9 @@ pub struct BrokerInfo {
     pub huge: bool,
     /// What would be better, and the command for it, when something would.
     pub advice: Option<String>,
+    /// What it can still do.
+    #[serde(default)]
+    pub confinement: fades_task::message::Confinement,
 }
 
 /// Tenders made ahead of need, and the templates of functions.

@@ -89,7 +89,7 @@ impl Finding {
 /// missing.
 pub(crate) fn run(args: &Args, session: &Session) -> Result<Outcome, Problem> {
     let mut findings = isolations(args, session);
-    findings.push(host::batches());
+    findings.extend(host::broker());
     findings.extend(host::machine());
     if let Some(folder) = target::node_folder(args.folder.as_deref()) {
         findings.extend(node(&folder));

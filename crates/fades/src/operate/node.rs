@@ -166,7 +166,8 @@ pub(crate) fn run_broker() -> Result<Outcome, Problem> {
     let control = inherited::control().ok_or_else(|| {
         Problem::new("there is no node to serve").remedy("the node starts it: fades node")
     })?;
-    fades_drb::process::run(control.into()).or_problem(|| "the broker ended".to_owned())?;
+    fades_drb::process::run_confined(control.into())
+        .or_problem(|| "the broker ended".to_owned())?;
     Ok(Outcome::Done)
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use fades_task::message::{BrokerReport, BrokerRequest};
+use fades_task::message::{BrokerReport, BrokerRequest, Confinement};
 use fades_task::quantity::Size;
 use fades_task::time::Time;
 use fades_wire::Channel;
@@ -23,16 +23,52 @@ const FILES: u64 = 1024;
 /// No clock that is right shows an earlier time: 2025-01-01.
 const THE_PAST: Time = Time(1_735_689_600_000_000_000);
 
-/// Where batch files would live, as a broker of this program finds out.
-pub(super) fn batches() -> Finding {
+/// What a broker of this program finds out: where batch files would live, and how
+/// it can be confined.
+pub(super) fn broker() -> Vec<Finding> {
     match ask_broker() {
-        Ok((place, None)) => Finding::good("batches", place),
-        Ok((place, Some(advice))) => Finding::better("batches", place, advice),
-        Err(problem) => Finding::missing("batches", &problem),
+        Ok((place, None, confinement)) => {
+            vec![Finding::good("batches", place), confined(&confinement)]
+        }
+        Ok((place, Some(advice), confinement)) => vec![
+            Finding::better("batches", place, advice),
+            confined(&confinement),
+        ],
+        Err(problem) => vec![Finding::missing("batches", &problem)],
     }
 }
 
-fn ask_broker() -> Result<(String, Option<String>), Problem> {
+/// How the broker is confined; it works without, so nothing is missing.
+fn confined(confinement: &Confinement) -> Finding {
+    let layers = [
+        ("files", &confinement.files),
+        ("TCP ports", &confinement.ports),
+        ("system calls", &confinement.calls),
+    ];
+    let of = |enforced: bool| {
+        let named = layers.iter().filter(|(_, l)| l.enforced == enforced);
+        named.copied().collect::<Vec<_>>()
+    };
+    let enforced: Vec<&str> = of(true).iter().map(|(name, _)| *name).collect();
+    let open = of(false);
+    let enforced = match enforced.as_slice() {
+        [] => "nothing is enforced".to_owned(),
+        names => format!("enforced: {}", names.join(", ")),
+    };
+    let detail = format!("{enforced}; not enforced: which hosts it connects to");
+    if open.is_empty() {
+        return Finding::good("broker", detail);
+    }
+    let names: Vec<&str> = open.iter().map(|(name, _)| *name).collect();
+    let reasons: Vec<&str> = open.iter().map(|(_, l)| l.detail.as_str()).collect();
+    let detail = format!("{detail}, {}", names.join(", "));
+    Finding::better("broker", detail, reasons.join("; "))
+}
+
+/// Where batches would live, what would be better, and the broker's confinement.
+type Said = (String, Option<String>, Confinement);
+
+fn ask_broker() -> Result<Said, Problem> {
     let cannot = || "cannot start a broker".to_owned();
     let program = std::env::current_exe().or_problem(cannot)?;
     let folder = tempfile::tempdir().or_problem(cannot)?;
@@ -59,8 +95,11 @@ fn ask_broker() -> Result<(String, Option<String>), Problem> {
     drop(child);
     match frame.map(|f| f.message) {
         Some(BrokerReport::Ready {
-            batches, advice, ..
-        }) => Ok((batches, advice)),
+            batches,
+            advice,
+            confinement,
+            ..
+        }) => Ok((batches, advice, confinement)),
         Some(BrokerReport::Misconfigured { reason }) => Err(Problem::new(cannot()).reason(reason)),
         _ => Err(Problem::new(cannot()).reason("it said something else than that it is ready")),
     }

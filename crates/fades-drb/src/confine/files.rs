@@ -1,0 +1,100 @@
+//! A landlock domain with what the sources name, and nothing else.
+
+use std::os::fd::BorrowedFd;
+
+use landlock::{
+    ABI, Access, AccessFs, BitFlags, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreated,
+    RulesetCreatedAttr, RulesetStatus,
+};
+
+use super::{ConfineError, Reach};
+
+/// What the C library and the libraries for time and transport security read.
+const SYSTEM: [(&str, &str); 9] = [
+    ("/etc/localtime", "the host's zone of time"),
+    ("/usr/share/zoneinfo", "zones of time that sources name"),
+    ("/etc/hosts", "resolving names"),
+    ("/etc/host.conf", "resolving names"),
+    ("/etc/gai.conf", "resolving names"),
+    ("/etc/nsswitch.conf", "resolving names"),
+    ("/etc/resolv.conf", "resolving names"),
+    ("/etc/ssl/certs", "authorities that the host trusts"),
+    ("/usr/share/ca-certificates", "the same"),
+];
+
+/// The rights of landlock that are taken away where they are not given.
+const RIGHTS: ABI = ABI::V5;
+
+/// Enters the domain. `roots`: where batches are made and read again.
+pub(super) fn enter(reach: &Reach, roots: &[BorrowedFd<'_>]) -> Result<String, ConfineError> {
+    let reads = AccessFs::ReadFile | AccessFs::ReadDir;
+    let makes = reads
+        | AccessFs::WriteFile
+        | AccessFs::Truncate
+        | AccessFs::MakeReg
+        | AccessFs::MakeDir
+        | AccessFs::RemoveFile
+        | AccessFs::RemoveDir
+        | AccessFs::Refer;
+    let device = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::IoctlDev;
+    let mut rules = Ruleset::default()
+        .handle_access(AccessFs::from_all(RIGHTS))?
+        .create()?;
+    for (path, _) in SYSTEM {
+        rules = allow(rules, path.as_ref(), reads)?;
+    }
+    for path in &reach.read {
+        rules = allow(rules, path, reads)?;
+    }
+    for path in &reach.write {
+        rules = allow(rules, path, makes)?;
+    }
+    for path in &reach.serial {
+        rules = allow(rules, path, device)?;
+    }
+    for root in roots {
+        rules = rules.add_rule(PathBeneath::new(root, makes))?;
+    }
+    match rules.restrict_self()?.ruleset {
+        RulesetStatus::NotEnforced => Err(ConfineError::NoLandlock("5.13")),
+        RulesetStatus::PartiallyEnforced => {
+            Ok(format!("{}, as far as this kernel can", words(reach)))
+        }
+        RulesetStatus::FullyEnforced => Ok(words(reach)),
+    }
+}
+
+/// Adds a rule; what does not exist needs none.
+fn allow(
+    rules: RulesetCreated,
+    path: &std::path::Path,
+    rights: BitFlags<AccessFs>,
+) -> Result<RulesetCreated, ConfineError> {
+    let Ok(opened) = PathFd::new(path) else {
+        tracing::debug!("{} is not there", path.display());
+        return Ok(rules);
+    };
+    let rights = if path.is_dir() {
+        rights
+    } else {
+        // Files have no entries.
+        rights & AccessFs::from_file(RIGHTS)
+    };
+    Ok(rules.add_rule(PathBeneath::new(opened, rights))?)
+}
+
+fn words(reach: &Reach) -> String {
+    let list = |paths: &std::collections::BTreeSet<std::path::PathBuf>| {
+        let shown: Vec<String> = paths.iter().map(|p| p.display().to_string()).collect();
+        if shown.is_empty() {
+            "nothing".to_owned()
+        } else {
+            shown.join(", ")
+        }
+    };
+    let mut words = format!("reads {}; writes {}", list(&reach.read), list(&reach.write));
+    if !reach.serial.is_empty() {
+        words = format!("{words}; serial ports {}", list(&reach.serial));
+    }
+    words
+}
