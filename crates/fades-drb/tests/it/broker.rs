@@ -1,4 +1,4 @@
-//! A broker in a thread, and a tender's end of the data channel.
+//! A confined broker, and a tender's end of the data channel.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -18,6 +18,9 @@ use fades_task::quantity::Size;
 use fades_task::result::RetrievalFailure;
 use fades_task::time::Time;
 use fades_wire::Channel;
+use fades_wire::spawn::Child;
+
+use crate::confined;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -27,8 +30,14 @@ pub(crate) fn soon() -> Option<Instant> {
 
 pub(crate) struct Broker {
     pub(crate) control: Channel,
-    thread: Option<JoinHandle<Result<(), ProcessError>>>,
+    life: Life,
     _folder: tempfile::TempDir,
+}
+
+/// Where a broker lives: killed, or waited for, when it is dropped.
+enum Life {
+    Process(Child),
+    Thread(Option<JoinHandle<Result<(), ProcessError>>>),
 }
 
 pub(crate) fn sources(toml: &str) -> Sources {
@@ -45,6 +54,15 @@ impl Broker {
         Self::with(sources, base, budget, chunk, None)
     }
 
+    /// A broker in a thread, for tests that measure their own process. It is not
+    /// confined.
+    pub(crate) fn in_a_thread(sources: &Sources, base: &Path, budget: u64, chunk: u64) -> Self {
+        let (control, theirs) = Channel::pair().unwrap();
+        let thread = std::thread::spawn(move || fades_drb::process::run(theirs));
+        let life = Life::Thread(Some(thread));
+        Self::configured(control, life, sources, base, (budget, chunk), None)
+    }
+
     /// A broker that records in a folder.
     pub(crate) fn recording(sources: &Sources, base: &Path, readings: &Path) -> Self {
         Self::with(sources, base, 256 << 20, 64 << 20, Some(readings))
@@ -57,9 +75,21 @@ impl Broker {
         chunk: u64,
         readings: Option<&Path>,
     ) -> Self {
-        let folder = tempfile::tempdir().unwrap();
         let (control, theirs) = Channel::pair().unwrap();
-        let thread = std::thread::spawn(move || fades_drb::process::run(theirs));
+        let life = Life::Process(confined::start(&theirs));
+        drop(theirs);
+        Self::configured(control, life, sources, base, (budget, chunk), readings)
+    }
+
+    fn configured(
+        control: Channel,
+        life: Life,
+        sources: &Sources,
+        base: &Path,
+        (budget, chunk): (u64, u64),
+        readings: Option<&Path>,
+    ) -> Self {
+        let folder = tempfile::tempdir().unwrap();
         let configure = BrokerRequest::Configure {
             folder: folder.path().join("batches").display().to_string(),
             budget: Size(budget),
@@ -72,10 +102,14 @@ impl Broker {
             .send(&configure, &serde_json::to_vec(sources).unwrap(), &[])
             .unwrap();
         let ready = control.receive(soon()).unwrap().unwrap().message;
-        assert!(matches!(ready, BrokerReport::Ready { .. }), "{ready:?}");
+        let BrokerReport::Ready { confinement, .. } = ready else {
+            panic!("{ready:?}")
+        };
+        let is_process = matches!(life, Life::Process(_));
+        assert_eq!(confinement.calls.enforced, is_process, "{confinement:?}");
         Self {
             control,
-            thread: Some(thread),
+            life,
             _folder: folder,
         }
     }
@@ -146,16 +180,25 @@ impl Broker {
         (ended, totals)
     }
 
-    pub(crate) fn stop(mut self) -> Result<(), ProcessError> {
+    /// Ends it; whether it ended well.
+    pub(crate) fn stop(mut self) -> bool {
         self.control.shut_down();
-        self.thread.take().unwrap().join().unwrap()
+        match &mut self.life {
+            Life::Process(child) => {
+                let status = child.wait(soon()).unwrap();
+                status.expect("it ends").success()
+            }
+            Life::Thread(thread) => thread.take().unwrap().join().unwrap().is_ok(),
+        }
     }
 }
 
 impl Drop for Broker {
     fn drop(&mut self) {
         self.control.shut_down();
-        if let Some(thread) = self.thread.take() {
+        if let Life::Thread(thread) = &mut self.life
+            && let Some(thread) = thread.take()
+        {
             let _ = thread.join();
         }
     }

@@ -8,6 +8,7 @@
 mod batches;
 mod broker;
 mod coap;
+mod confined;
 mod examples;
 mod http;
 mod influx;

@@ -392,7 +392,7 @@ fn a_run_without_its_channel_ends_the_broker() {
         answers: Vec::new(),
     };
     broker.control.send(&request, &[], &[]).unwrap();
-    assert!(matches!(broker.stop(), Err(ProcessError::Control(_))));
+    assert!(!broker.stop());
 }
 
 #[test]
@@ -412,6 +412,6 @@ fn closing_the_control_channel_ends_a_broker_at_work() {
         .unwrap();
     drop(theirs);
     assert!(tender.receive::<Feed>(soon()).unwrap().is_some());
-    assert!(broker.stop().is_ok());
+    assert!(broker.stop());
     while tender.receive::<Feed>(soon()).unwrap().is_some() {}
 }
