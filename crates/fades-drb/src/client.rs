@@ -1,5 +1,6 @@
 //! The HTTP client of the broker: blocking calls, each with bounded waits.
 //!
+//! * [`asked`]: connections that somebody else makes.
 //! * [`connection`]: looks at whether to stop while it waits for bytes.
 //! * [`trust`]: certificates and keys.
 //! * [`error`]: what can go wrong, with address and remedy.
@@ -21,6 +22,7 @@ use ureq::{Agent, BodyReader};
 use crate::config::{Auth, FieldError, Tls};
 use crate::source::Setting;
 
+mod asked;
 mod connection;
 mod error;
 mod trust;
@@ -232,9 +234,9 @@ impl Client {
     fn refused(&self, mut answer: Answer<'_>) -> ClientError {
         let mut words = Vec::new();
         // A server that says no more than the status has said enough.
-        let _ = (&mut answer).take(WORDS as u64).read_to_end(&mut words);
+        let _ = (&mut answer).take(4 * WORDS as u64).read_to_end(&mut words);
         let (address, status) = (self.origin.clone(), answer.status);
-        let words = shown(&words);
+        let words = shown(self.concealed(&words).as_bytes());
         match status {
             401 | 403 => ClientError::Forbidden {
                 address,
@@ -247,6 +249,29 @@ impl Client {
                 words,
             },
         }
+    }
+
+    /// Words of the server without what the broker said in confidence: some servers
+    /// repeat what they were told.
+    fn concealed(&self, words: &[u8]) -> String {
+        let mut words = String::from_utf8_lossy(words).into_owned();
+        let Some(auth) = &self.auth else {
+            return words;
+        };
+        let file = auth.password_file.as_ref().or(auth.token_file.as_ref());
+        let secret = file.and_then(|file| self.setting.secrets.read(file).ok());
+        let Some(secret) = secret else {
+            // It was there when the question was signed; without it nothing is known
+            // to be harmless.
+            return String::new();
+        };
+        words = words.replace(secret.expose(), "[secret]");
+        if let Some(user) = &auth.user {
+            let pair = zeroize::Zeroizing::new(format!("{user}:{}", secret.expose()));
+            let said = zeroize::Zeroizing::new(BASE64_STANDARD.encode(pair.as_bytes()));
+            words = words.replace(said.as_str(), "[secret]");
+        }
+        words
     }
 
     fn session(&self) -> Result<Session, ClientError> {
@@ -273,7 +298,7 @@ impl Client {
             .max_idle_connections(1)
             .build();
         Ok(Session {
-            agent: connection::agent(config, &watch),
+            agent: connection::agent(config, &watch, &self.setting.dial),
             watch,
             made: Instant::now(),
         })
@@ -368,11 +393,15 @@ pub(crate) fn checked(url: &str) -> Result<Uri, FieldError> {
 fn origin(uri: &Uri) -> String {
     let scheme = uri.scheme_str().unwrap_or("http");
     let host = uri.host().unwrap_or_default().to_ascii_lowercase();
-    let port = uri.port_u16().unwrap_or(match scheme {
-        "https" => 443,
+    format!("{scheme}://{host}:{}", port(uri))
+}
+
+/// The port that an address means.
+pub(crate) fn port(uri: &Uri) -> u16 {
+    uri.port_u16().unwrap_or(match uri.scheme_str() {
+        Some("https") => 443,
         _ => 80,
-    });
-    format!("{scheme}://{host}:{port}")
+    })
 }
 
 /// Words of a server: the first of them, without characters that do things.

@@ -67,7 +67,7 @@ impl Coap {
         let shape = Arc::new(Shape::compile(config)?);
         let addresses = shape.devices.iter().cloned();
         let devices: Vec<_> = addresses
-            .map(|a| Arc::new(Device::new(a, &shape, &live)))
+            .map(|a| Arc::new(Device::new(a, &shape, &live, &setting.dial)))
             .collect();
         for device in &devices {
             live.expect(shape.expected(&device.address.device));

@@ -5,8 +5,9 @@
 //! source needs at work (compiled templates, formats) is made from it by the
 //! source's own module and can no longer fail on configuration.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use fades_task::dial::{Address, Transport};
 use fades_task::identity::Name;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -232,7 +233,54 @@ impl Source {
     }
 }
 
+impl Sources {
+    /// The addresses at which the sources read, each once: nothing else has to be
+    /// reachable. They were checked; one that is wrong is left out.
+    #[must_use]
+    pub fn addresses(&self) -> BTreeSet<Address> {
+        let sources = self.0.iter();
+        let of = |(name, source): (&Name, &Source)| {
+            let found = source.kind.addresses();
+            let found = found.into_iter();
+            found
+                .map(|(host, port, by)| Address::new(name, &host, port, by))
+                .collect::<Vec<_>>()
+        };
+        sources.flat_map(of).collect()
+    }
+}
+
 impl Kind {
+    /// Host, port and transport of its addresses.
+    fn addresses(&self) -> Vec<(String, u16, Transport)> {
+        let web = |url: &str| {
+            let uri = crate::client::checked(url).ok()?;
+            let host = uri.host()?.to_owned();
+            Some((host, crate::client::port(&uri), Transport::Tcp))
+        };
+        match self {
+            Self::Csv(_) | Self::Parquet(_) => Vec::new(),
+            Self::Influx(influx) => web(&influx.url).into_iter().collect(),
+            Self::Http(http) => {
+                let shape = crate::http::Shape::compile(http);
+                let urls = shape.map(|s| s.urls()).unwrap_or_default();
+                urls.iter().filter_map(|url| web(url)).collect()
+            }
+            Self::Mqtt(mqtt) => {
+                let shape = crate::mqtt::Shape::compile(mqtt).ok();
+                shape.map(|s| s.address()).into_iter().collect()
+            }
+            Self::Modbus(modbus) => match crate::modbus::Line::parse(modbus) {
+                Ok(crate::modbus::Line::Tcp { host, port }) => vec![(host, port, Transport::Tcp)],
+                _ => Vec::new(),
+            },
+            Self::Coap(coap) => {
+                let shape = crate::coap::Shape::compile(coap);
+                shape.map(|s| s.addresses()).unwrap_or_default()
+            }
+        }
+    }
+
     /// Whether its readings come and go, so that they can be recorded.
     #[must_use]
     pub const fn is_live(&self) -> bool {

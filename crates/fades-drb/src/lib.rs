@@ -57,6 +57,7 @@ mod coap;
 mod columns;
 mod confine;
 mod csv;
+mod dial;
 mod flow;
 mod hands;
 mod http;

@@ -88,7 +88,13 @@ impl Modbus {
         let known = known.collect();
         let (questions, asked) = tokio::sync::mpsc::channel(QUESTIONS);
         let times = [config.timeout, config.every].map(|d| d.as_std());
-        let bus = Bus::new(line.clone(), times, &live, units, asked);
+        let bus = Bus::new(
+            (line.clone(), setting.dial.clone()),
+            times,
+            &live,
+            units,
+            asked,
+        );
         if let Some(runtime) = &setting.runtime {
             runtime.spawn(bus.run());
         }

@@ -31,6 +31,7 @@ use crate::answers::Earlier;
 use crate::batches::{Batches, own_user_namespace};
 use crate::config::Sources;
 use crate::confine::{self, Reach};
+use crate::dial::Dial;
 use crate::hands::Hands;
 use crate::pool::Pool;
 use crate::readings::Readings;
@@ -106,7 +107,7 @@ fn serve(control: Channel, confined: bool) -> Result<(), ProcessError> {
         return Ok(());
     };
     let hands = Hands::default();
-    let (engine, runtime, confinement) = match configured(first, &hands, confined) {
+    let (engine, runtime, confinement) = match configured(first, &hands, confined, &control) {
         Ok((engine, runtime, confinement)) => (Arc::new(engine), runtime, confinement),
         Err(Refusal::NotConfigured) => return Err(ProcessError::NotConfigured),
         Err(Refusal::Misconfigured(reason)) => {
@@ -177,6 +178,7 @@ fn configured(
     frame: Frame<BrokerRequest>,
     hands: &Hands,
     confined: bool,
+    control: &Channel,
 ) -> Result<(Engine, Option<Runtime>, Confinement), Refusal> {
     let BrokerRequest::Configure {
         folder,
@@ -198,6 +200,7 @@ fn configured(
     let confinement = if confined {
         let credentials = credentials.as_deref().map(Path::new);
         let mut reach = Reach::of(&sources, Path::new(&base), credentials);
+        reach.asks = !frame.descriptors.is_empty();
         if let Some(folder) = &readings {
             // It must be there to be allowed.
             std::fs::create_dir_all(folder).map_err(|e| wrong(&e))?;
@@ -208,6 +211,7 @@ fn configured(
     } else {
         confine::none()
     };
+    let dial = dial(frame.descriptors, control).map_err(|e| wrong(&e))?;
     let pool = Pool::new().map_err(|e| wrong(&e))?;
     let live = sources.0.values().any(|s| s.kind.is_live());
     let runtime = live.then(runtime).transpose().map_err(|e| wrong(&e))?;
@@ -216,10 +220,20 @@ fn configured(
         secrets: Secrets::new(Path::new(&base), credentials.as_deref().map(Path::new)),
         base: PathBuf::from(base),
         readings: readings.transpose().map_err(|e| wrong(&e))?.map(Arc::new),
+        dial,
         runtime: runtime.as_ref().map(|r| r.handle().clone()),
     };
     let engine = Engine::new(&sources, &setting, pool, hands.clone(), batches);
     Ok((engine.map_err(|e| wrong(&e))?, runtime, confinement))
+}
+
+/// Who makes connections: whoever has the other end of the descriptor that came with
+/// the configuration.
+fn dial(descriptors: Vec<OwnedFd>, control: &Channel) -> io::Result<Dial> {
+    match descriptors.into_iter().next() {
+        Some(channel) => Dial::asking(channel, control.try_clone()?),
+        None => Ok(Dial::Direct),
+    }
 }
 
 /// One thread that waits for all devices.

@@ -16,6 +16,7 @@ use fades_task::mtw::Take;
 use crate::coap::{Coap, CoapError};
 use crate::config::{FieldError, Kind, Source};
 use crate::csv::CsvFiles;
+use crate::dial::Dial;
 use crate::flow::{Ask, Outlet, Stopped};
 use crate::http::{Http, HttpError};
 use crate::influx::{Influx, InfluxError};
@@ -66,6 +67,8 @@ pub(crate) struct Setting {
     pub(crate) secrets: Secrets,
     /// Where readings are recorded; `None`: nowhere.
     pub(crate) readings: Option<Arc<Readings>>,
+    /// How connections are had.
+    pub(crate) dial: Dial,
     /// Runs what waits for devices; there when a live source is.
     pub(crate) runtime: Option<tokio::runtime::Handle>,
 }
@@ -128,6 +131,10 @@ struct Fresh {
 impl AtWork {
     /// Sets a source to work that was checked.
     pub(crate) fn new(name: &Name, source: &Source, setting: &Setting) -> Result<Self, FieldError> {
+        let setting = &Setting {
+            dial: setting.dial.of(name),
+            ..setting.clone()
+        };
         let notes = Arc::new(Notes::new(&source.common.devices));
         let live = || {
             let recorder = match (&source.common.record, &setting.readings) {

@@ -62,6 +62,8 @@ fn main() -> ExitCode {
 struct Started {
     child: Child,
     control: Channel,
+    /// On which it asks for connections, if it was given the other end.
+    _dial: Channel,
     /// What the broker reads, where it may mount, and perhaps its program.
     folder: tempfile::TempDir,
 }
@@ -114,13 +116,18 @@ fn start_with(user: Option<u32>, make: impl FnOnce(&Path) -> Sources) -> (Starte
         readings: Some(folder.path().join("readings").display().to_string()),
         credentials: None,
     };
+    let (dial, asked) = Channel::pair().unwrap();
     let started = Started {
         child,
         control,
+        _dial: dial,
         folder,
     };
     let blob = serde_json::to_vec(&sources).unwrap();
-    started.control.send(&configure, &blob, &[]).unwrap();
+    // One of root connects by itself here.
+    let given = [asked.as_fd()];
+    let given = if user.is_some() { &given[..] } else { &[] };
+    started.control.send(&configure, &blob, given).unwrap();
     let ready = started.control.receive(soon()).unwrap().unwrap().message;
     (started, ready)
 }
@@ -214,9 +221,22 @@ fn reopened(file: &OwnedFd) -> std::io::Result<std::fs::File> {
 
 fn other_user() {
     let (started, ready) = start(is_root().then_some(NOBODY));
-    let BrokerReport::Ready { huge, advice, .. } = ready else {
+    let BrokerReport::Ready {
+        huge,
+        advice,
+        confinement,
+        ..
+    } = ready
+    else {
         panic!("{ready:?}")
     };
+    let network = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/net"));
+    match network(&started.child.id().to_string()) {
+        Ok(theirs) if confinement.network.enforced => {
+            assert_ne!(theirs, network("self").unwrap());
+        }
+        other => println!("SKIPPED: a network of its own without root: {confinement:?} {other:?}"),
+    }
     let file = started.batch();
     if !huge {
         println!("SKIPPED: huge pages without root: no tmpfs can be mounted here: {advice:?}");

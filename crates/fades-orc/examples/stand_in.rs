@@ -76,6 +76,7 @@ fn config(folder: &Path) -> Outcome<NodeConfig> {
         broker: BrokerConfig {
             program: folder.join("broker"),
             arguments: vec![],
+            addresses: Vec::new(),
             sources: settings["sources"].clone(),
             folder: folder.join("batches"),
             budget: Size(1 << 30),

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use fades_task::dial::Address;
 use fades_task::identity::Name;
 use fades_task::limits::Limits;
 use fades_task::quantity::Size;
@@ -64,6 +65,8 @@ pub struct BrokerConfig {
     pub arguments: Vec<OsString>,
     /// The sources' configuration, as the broker understands it.
     pub sources: serde_json::Value,
+    /// The addresses at which the sources read; the broker is connected to no others.
+    pub addresses: Vec<Address>,
     /// Folder in which batch files may be made when no better place is there.
     pub folder: PathBuf,
     /// Most bytes of batch files at any time.

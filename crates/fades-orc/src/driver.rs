@@ -342,6 +342,13 @@ impl Driver {
                 advice,
                 confinement,
             } => {
+                for (name, layer) in confinement
+                    .layers()
+                    .into_iter()
+                    .filter(|(_, l)| !l.enforced)
+                {
+                    warn!(layer = name, reason = %layer.detail, "not enforced for the broker");
+                }
                 self.shared.live().broker.confinement = confinement;
                 self.broker_ready(batches, huge, advice);
             }

@@ -13,6 +13,7 @@ pub mod api;
 mod cgroup;
 pub mod config;
 pub mod core;
+pub mod dial;
 mod driver;
 pub mod node;
 #[cfg(test)]

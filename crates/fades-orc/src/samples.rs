@@ -127,6 +127,7 @@ pub(crate) fn config(folder: &Path) -> NodeConfig {
         broker: BrokerConfig {
             program: folder.join("broker"),
             arguments: vec![],
+            addresses: Vec::new(),
             sources: json!({}),
             folder: folder.join("batches"),
             budget: Size(1 << 30),

@@ -4,7 +4,7 @@
 //! ([`mtw`]), its limits ([`limits`]) and quantities ([`quantity`], [`time`]),
 //! how a run ends ([`exit`], [`result`]), which data stood behind an answer
 //! ([`coverage`]), and what the processes of a node tell each other
-//! ([`message`]). JSON on the wire, TOML for people, and the command line use
+//! ([`message`], [`dial`]). JSON on the wire, TOML for people, and the command line use
 //! the same types.
 //!
 //! Nothing here reads a clock, a file or a socket: time comes in as an
@@ -12,6 +12,7 @@
 
 pub mod cbor;
 pub mod coverage;
+pub mod dial;
 pub mod exit;
 pub mod identity;
 pub mod limits;

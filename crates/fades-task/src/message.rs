@@ -269,7 +269,9 @@ pub enum Release {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum BrokerRequest {
-    /// The first message. Blob: the sources' configuration as JSON.
+    /// The first message. Blob: the sources' configuration as JSON. Descriptor, when
+    /// the orchestrator makes the broker's connections: the broker's end of the
+    /// channel on which it asks for them ([`dial`](crate::dial)).
     Configure {
         /// Folder in which batch files may be made when no better place is
         /// there.
@@ -358,12 +360,27 @@ impl Answers {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Confinement {
+    /// Whether it has a network of its own, in which there is nothing.
+    pub network: Layer,
     /// Which files it can reach.
     pub files: Layer,
     /// Which TCP ports it can reach.
     pub ports: Layer,
     /// Which system calls it can make.
     pub calls: Layer,
+}
+
+impl Confinement {
+    /// All layers, with what they are about.
+    #[must_use]
+    pub fn layers(&self) -> [(&'static str, &Layer); 4] {
+        [
+            ("network", &self.network),
+            ("files", &self.files),
+            ("TCP ports", &self.ports),
+            ("system calls", &self.calls),
+        ]
+    }
 }
 
 /// A layer of a confinement.

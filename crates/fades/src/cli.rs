@@ -104,7 +104,7 @@ enum Command {
 
     /// The broker of a node; started by the node itself
     #[command(hide = true)]
-    Broker,
+    Broker(operate::node::BrokerArgs),
 }
 
 impl Cli {
@@ -134,7 +134,7 @@ impl Cli {
             Command::Sign(args) => keys::sign::run(&args, session),
             Command::Verify(args) => keys::verify::run(&args, session),
             Command::Schema(args) => schema::run(&args, session),
-            Command::Broker => operate::node::run_broker(),
+            Command::Broker(args) => operate::node::run_broker(&args),
         }
     }
 }

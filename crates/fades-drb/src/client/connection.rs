@@ -14,6 +14,9 @@ use ureq::unversioned::transport::{
 };
 use ureq::{Agent, Error, Timeout};
 
+use super::asked::{Asking, Nobody};
+use crate::dial::Dial;
+
 /// How often a look is taken.
 const PATIENCE: Duration = Duration::from_millis(100);
 
@@ -52,12 +55,19 @@ impl Watch {
 }
 
 /// An agent whose connections are watched.
-pub(super) fn agent(config: Config, watch: &Arc<Watch>) -> Agent {
-    let connector =
-        ().chain(TcpConnector::default())
-            .chain(Watcher(Arc::clone(watch)))
-            .chain(RustlsConnector::default());
-    Agent::with_parts(config, connector, DefaultResolver::default())
+pub(super) fn agent(config: Config, watch: &Arc<Watch>, dial: &Dial) -> Agent {
+    let watcher = Watcher(Arc::clone(watch));
+    let tls = RustlsConnector::default();
+    match dial.asked() {
+        Some(asked) => {
+            let connector = ().chain(Asking(asked.clone())).chain(watcher).chain(tls);
+            Agent::with_parts(config, connector, Nobody)
+        }
+        None => {
+            let connector = ().chain(TcpConnector::default()).chain(watcher).chain(tls);
+            Agent::with_parts(config, connector, DefaultResolver::default())
+        }
+    }
 }
 
 #[derive(Debug)]

@@ -9,6 +9,7 @@ fn client(url: &str) -> Client {
         base: "/".into(),
         secrets: Secrets::new("/".as_ref(), None),
         readings: None,
+        dial: crate::dial::Dial::Direct,
         runtime: None,
     };
     let second = std::time::Duration::from_secs(1);

@@ -12,6 +12,7 @@ use super::message::{Answer, Token};
 use super::peer::{Content, Fault, Peer};
 use super::shape::{Address, Resource, Shape};
 use crate::breaker::{Breaker, Rule, chance};
+use crate::dial::Dial;
 use crate::live::{self, Heard, Live};
 
 /// When a device counts as broken, and how long it is left alone then.
@@ -40,6 +41,7 @@ pub(super) struct Device {
     pub(super) address: Address,
     shape: Arc<Shape>,
     live: Arc<Live>,
+    dial: Dial,
     state: Mutex<State>,
     /// What it said when it was asked last; held while it is asked, so that nobody
     /// asks the same at the same time.
@@ -77,11 +79,12 @@ struct Observed {
 }
 
 impl Device {
-    pub(super) fn new(address: Address, shape: &Arc<Shape>, live: &Arc<Live>) -> Self {
+    pub(super) fn new(address: Address, shape: &Arc<Shape>, live: &Arc<Live>, dial: &Dial) -> Self {
         Self {
             address,
             shape: Arc::clone(shape),
             live: Arc::clone(live),
+            dial: dial.clone(),
             state: Mutex::new(State {
                 breaker: Breaker::new(RULE),
                 error: None,
@@ -121,7 +124,7 @@ impl Device {
     }
 
     async fn open(&self) -> Result<Peer, Fault> {
-        Peer::open(&self.address.host, self.address.port).await
+        Peer::open(&self.address.host, self.address.port, &self.dial).await
     }
 
     /// What it is asked for.

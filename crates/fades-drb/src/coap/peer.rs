@@ -12,11 +12,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use fades_task::dial::DialFailure;
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
 
 use super::message::{Answer, Block, Incoming, Question, Token, acknowledgement, read, reset};
 use crate::breaker::chance;
+use crate::dial::Dial;
 use crate::payload::MOST_BYTES;
 
 /// Before a question is asked again, at least (RFC 7252, 4.8).
@@ -24,6 +26,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How often a question is asked again.
 const AGAIN: u32 = 4;
+
+/// How long resolving a name may take.
+const OPENING: Duration = Duration::from_secs(10);
 
 /// How long an answer may take after the question was acknowledged.
 const SEPARATE: Duration = Duration::from_secs(30);
@@ -77,6 +82,16 @@ fn words(code: u8) -> &'static str {
     }
 }
 
+impl From<DialFailure> for Fault {
+    fn from(failure: DialFailure) -> Self {
+        match failure {
+            DialFailure::NoName(reason) => Self::Name { reason },
+            DialFailure::Refused => Self::Refused,
+            other => Self::Network(other.to_string()),
+        }
+    }
+}
+
 impl Fault {
     /// Whether the device answers, and only this resource does not.
     pub(super) const fn is_of_resource(&self) -> bool {
@@ -118,22 +133,11 @@ pub(super) struct Content {
 }
 
 impl Peer {
-    pub(super) async fn open(host: &str, port: u16) -> Result<Self, Fault> {
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let found = tokio::net::lookup_host((bare, port)).await;
-        let address = found.map(|mut a| a.next()).map_err(|e| Fault::Name {
-            reason: e.to_string(),
-        })?;
-        let address: SocketAddr = address.ok_or_else(|| Fault::Name {
-            reason: "it has no address".to_owned(),
-        })?;
-        let any = if address.is_ipv4() {
-            "0.0.0.0:0"
-        } else {
-            "[::]:0"
+    pub(super) async fn open(host: &str, port: u16, dial: &Dial) -> Result<Self, Fault> {
+        let socket = match dial.asked() {
+            Some(asked) => asked.datagrams(host, port, OPENING).await?,
+            None => open(host, port).await?,
         };
-        let socket = UdpSocket::bind(any).await.map_err(|e| Fault::of(&e))?;
-        socket.connect(address).await.map_err(|e| Fault::of(&e))?;
         let chance = chance();
         Ok(Self {
             socket,
@@ -347,6 +351,26 @@ impl Peer {
             (false, _) => self.send(&reset(notification.id)).await,
         }
     }
+}
+
+/// A socket for datagrams to one address.
+async fn open(host: &str, port: u16) -> Result<UdpSocket, Fault> {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let found = tokio::net::lookup_host((bare, port)).await;
+    let address = found.map(|mut a| a.next()).map_err(|e| Fault::Name {
+        reason: e.to_string(),
+    })?;
+    let address: SocketAddr = address.ok_or_else(|| Fault::Name {
+        reason: "it has no address".to_owned(),
+    })?;
+    let any = if address.is_ipv4() {
+        "0.0.0.0:0"
+    } else {
+        "[::]:0"
+    };
+    let socket = UdpSocket::bind(any).await.map_err(|e| Fault::of(&e))?;
+    socket.connect(address).await.map_err(|e| Fault::of(&e))?;
+    Ok(socket)
 }
 
 fn name(path: &str) -> String {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use fades_task::dial::Transport;
+
 use super::links::Link;
 use crate::config::{Addresses, CoapSource, FieldError, Paths, PayloadFormat};
 use crate::payload::{
@@ -85,6 +87,14 @@ impl Shape {
             format: config.format,
             meaning,
         })
+    }
+
+    /// Where the devices are.
+    pub(crate) fn addresses(&self) -> Vec<(String, u16, Transport)> {
+        let devices = self.devices.iter();
+        devices
+            .map(|d| (d.host.clone(), d.port, Transport::Udp))
+            .collect()
     }
 
     /// Whether devices must be asked what they have.

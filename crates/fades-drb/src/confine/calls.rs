@@ -17,7 +17,9 @@ use super::{ConfineError, Reach};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum When {
     Always,
-    /// When a source asks devices over UDP.
+    /// When the broker connects by itself.
+    Direct,
+    /// When it does, and a source asks devices over UDP.
     Udp,
     /// Unless the third argument asks for executable memory.
     NotExecutable,
@@ -29,7 +31,7 @@ pub(super) enum When {
     Serial(u64),
 }
 
-use When::{Always, Is, NotExecutable, Serial, Thread, Udp};
+use When::{Always, Direct, Is, NotExecutable, Serial, Thread, Udp};
 
 const WHOLE: u64 = u32::MAX as u64;
 const INET: u64 = libc::AF_INET as u64;
@@ -115,7 +117,7 @@ pub(super) const ALLOWED: &[(i64, When, &str)] = &[
     (libc::SYS_madvise, Always, "gives memory back"),
     (libc::SYS_brk, Always, "allocates"),
     (libc::SYS_socketpair, Always, "wakes its own threads"),
-    (libc::SYS_connect, Always, "connects to sources"),
+    (libc::SYS_connect, Direct, "connects to sources"),
     (libc::SYS_bind, Udp, "has a port for answers"),
     (libc::SYS_getsockname, Always, "asks about a connection"),
     (libc::SYS_getpeername, Always, "asks about a connection"),
@@ -128,7 +130,7 @@ pub(super) const ALLOWED: &[(i64, When, &str)] = &[
         "sends on a connection, to no other address",
     ),
     (libc::SYS_sendmsg, Always, "sends batches"),
-    (libc::SYS_sendmmsg, Always, "asks name servers"),
+    (libc::SYS_sendmmsg, Direct, "asks name servers"),
     (libc::SYS_recvfrom, Always, "receives"),
     (libc::SYS_recvmsg, Always, "receives requests"),
     (libc::SYS_recvmmsg, Always, "receives"),
@@ -247,8 +249,8 @@ pub(super) const ALLOWED: &[(i64, When, &str)] = &[
     (libc::SYS_exit_group, Always, "ends"),
 ];
 
-/// Sockets: TCP and UDP, to be connected; no raw ones, and none that lead to
-/// other programs of this host.
+/// Sockets of a broker that connects by itself: TCP and UDP, no raw ones, and none
+/// that lead to other programs of this host.
 const SOCKETS: [(u64, u64); 4] = [
     (INET, libc::SOCK_STREAM as u64),
     (INET, libc::SOCK_DGRAM as u64),
@@ -274,8 +276,12 @@ pub(super) fn enter(reach: &Reach) -> Result<String, ConfineError> {
     seccompiler::apply_filter_all_threads(&without_clone3()?)?;
     seccompiler::apply_filter_all_threads(&main)?;
     let calls = main_calls();
+    let sockets = match reach.asks {
+        true => "sockets",
+        false => "listening or raw sockets",
+    };
     Ok(format!(
-        "{calls} system calls; no programs, processes, mounts, listening or raw sockets"
+        "{calls} system calls; no programs, processes, mounts, {sockets}"
     ))
 }
 
@@ -303,23 +309,30 @@ pub(super) fn program(reach: &Reach) -> Result<BpfProgram, ConfineError> {
         let condition = match *when {
             Always => None,
             // Allowed with whatever arguments.
-            Udp if reach.udp => Some(is(0, 0, 0)?),
+            Direct if !reach.asks => Some(is(0, 0, 0)?),
+            Udp if !reach.asks && reach.udp => Some(is(0, 0, 0)?),
             Serial(request) if !reach.serial.is_empty() => Some(is(1, WHOLE, request)?),
             NotExecutable => Some(is(2, libc::PROT_EXEC as u64, 0)?),
             Thread => Some(is(0, thread | NEW_NAMESPACES as u64, thread)?),
             Is(argument, mask, value) => Some(is(argument, mask, value)?),
-            Udp | Serial(_) => continue,
+            Direct | Udp | Serial(_) => continue,
         };
         let rules = rules.entry(*call).or_default();
         if let Some(condition) = condition {
             rules.push(SeccompRule::new(vec![condition])?);
         }
     }
-    let sockets = SOCKETS.iter().map(|&(family, kind)| {
-        let conditions = vec![is(0, WHOLE, family)?, is(1, TYPE, kind)?];
-        Ok::<_, ConfineError>(SeccompRule::new(conditions)?)
-    });
-    rules.insert(libc::SYS_socket, sockets.collect::<Result<_, _>>()?);
+    let sockets = SOCKETS
+        .iter()
+        .filter(|_| !reach.asks)
+        .map(|&(family, kind)| {
+            let conditions = vec![is(0, WHOLE, family)?, is(1, TYPE, kind)?];
+            Ok::<_, ConfineError>(SeccompRule::new(conditions)?)
+        });
+    let sockets: Vec<_> = sockets.collect::<Result<_, _>>()?;
+    if !sockets.is_empty() {
+        rules.insert(libc::SYS_socket, sockets);
+    }
     let refused = SeccompAction::Errno(libc::EPERM as u32);
     let filter = SeccompFilter::new(rules, refused, SeccompAction::Allow, TargetArch::x86_64)?;
     Ok(filter.try_into()?)

@@ -10,16 +10,20 @@ use landlock::{
 use super::{ConfineError, Reach};
 
 /// What the C library and the libraries for time and transport security read.
-const SYSTEM: [(&str, &str); 9] = [
+const SYSTEM: [(&str, &str); 4] = [
     ("/etc/localtime", "the host's zone of time"),
     ("/usr/share/zoneinfo", "zones of time that sources name"),
-    ("/etc/hosts", "resolving names"),
-    ("/etc/host.conf", "resolving names"),
-    ("/etc/gai.conf", "resolving names"),
-    ("/etc/nsswitch.conf", "resolving names"),
-    ("/etc/resolv.conf", "resolving names"),
     ("/etc/ssl/certs", "authorities that the host trusts"),
     ("/usr/share/ca-certificates", "the same"),
+];
+
+/// What a broker reads that resolves names itself.
+const NAMES: [&str; 5] = [
+    "/etc/hosts",
+    "/etc/host.conf",
+    "/etc/gai.conf",
+    "/etc/nsswitch.conf",
+    "/etc/resolv.conf",
 ];
 
 /// The rights of landlock that are taken away where they are not given.
@@ -40,7 +44,8 @@ pub(super) fn enter(reach: &Reach, roots: &[BorrowedFd<'_>]) -> Result<String, C
     let mut rules = Ruleset::default()
         .handle_access(AccessFs::from_all(RIGHTS))?
         .create()?;
-    for (path, _) in SYSTEM {
+    let names = NAMES.iter().filter(|_| !reach.asks);
+    for path in SYSTEM.iter().map(|(path, _)| path).chain(names) {
         rules = allow(rules, path.as_ref(), reads)?;
     }
     for path in &reach.read {
@@ -55,7 +60,11 @@ pub(super) fn enter(reach: &Reach, roots: &[BorrowedFd<'_>]) -> Result<String, C
     for root in roots {
         rules = rules.add_rule(PathBeneath::new(root, makes))?;
     }
-    match rules.restrict_self()?.ruleset {
+    let status = rules.restrict_self()?.ruleset;
+    if let Some(own) = &reach.own {
+        return Err(ConfineError::OwnFolder(own.display().to_string()));
+    }
+    match status {
         RulesetStatus::NotEnforced => Err(ConfineError::NoLandlock("5.13")),
         RulesetStatus::PartiallyEnforced => {
             Ok(format!("{}, as far as this kernel can", words(reach)))

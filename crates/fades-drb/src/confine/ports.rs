@@ -1,5 +1,9 @@
-//! A landlock domain with the TCP ports that the sources name.
+//! A landlock domain without TCP; or, of a broker that connects by itself, with the
+//! ports that the sources name.
 
+use std::collections::BTreeSet;
+
+use fades_task::dial::Transport;
 use landlock::{
     ABI, Access, AccessNet, CompatLevel, Compatible, NetPort, Ruleset, RulesetAttr,
     RulesetCreatedAttr, RulesetStatus,
@@ -12,28 +16,28 @@ const NAMES: u16 = 53;
 
 /// Enters the domain. Listening is forbidden everywhere.
 pub(super) fn enter(reach: &Reach) -> Result<String, ConfineError> {
-    if let Some(address) = reach.unknown.first() {
-        return Err(ConfineError::UnknownPort(address.clone()));
-    }
     let mut rules = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessNet::from_all(ABI::V4))?
         .create()?;
-    let names = reach.network.then_some(NAMES);
-    for port in reach.ports.iter().copied().chain(names) {
+    let open = open(reach);
+    let names = (!open.is_empty()).then_some(NAMES);
+    for port in open.iter().copied().chain(names) {
         rules = rules.add_rule(NetPort::new(port, AccessNet::ConnectTcp))?;
     }
     if rules.restrict_self()?.ruleset != RulesetStatus::FullyEnforced {
         return Err(ConfineError::NoLandlock("6.7"));
     }
-    let ports: Vec<String> = reach.ports.iter().map(u16::to_string).collect();
-    let ports = match ports.as_slice() {
-        [] => "no TCP connections".to_owned(),
+    let ports: Vec<String> = open.iter().map(u16::to_string).collect();
+    Ok(match ports.as_slice() {
+        [] => "it connects and listens nowhere over TCP".to_owned(),
         ports => format!("TCP to port {}, of any host", ports.join(", ")),
-    };
-    Ok(if reach.udp {
-        format!("{ports}; UDP to any address")
-    } else {
-        ports
     })
+}
+
+/// The ports to which the broker may connect.
+fn open(reach: &Reach) -> BTreeSet<u16> {
+    let by_itself = reach.addresses.iter().filter(|_| !reach.asks);
+    let tcp = by_itself.filter(|a| a.transport == Transport::Tcp);
+    tcp.map(|a| a.port).collect()
 }

@@ -1,12 +1,13 @@
-//! What the sources name: folders, files, serial ports, TCP ports.
+//! What the sources name: folders, files, serial ports, addresses.
 //!
 //! Options of all kinds of sources are named alike, and that is what is relied
 //! on here: `files` are globs, what ends in `-file` is a file with a secret or
-//! certificates, `serial` is a serial port, and an address is a text with `://`.
+//! certificates, and `serial` is a serial port.
 
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
+use fades_task::dial::{Address, Transport};
 use serde_json::Value;
 
 use crate::config::Sources;
@@ -20,14 +21,14 @@ pub(crate) struct Reach {
     pub(crate) write: BTreeSet<PathBuf>,
     /// Serial ports.
     pub(crate) serial: BTreeSet<PathBuf>,
-    /// TCP ports.
-    pub(crate) ports: BTreeSet<u16>,
-    /// Addresses whose port cannot be told.
-    pub(crate) unknown: BTreeSet<String>,
+    /// Addresses.
+    pub(crate) addresses: BTreeSet<Address>,
+    /// A folder that is read and has the node's own files in it.
+    pub(crate) own: Option<PathBuf>,
     /// Whether devices are asked over UDP.
     pub(crate) udp: bool,
-    /// Whether any host is reached, so that names may have to be resolved.
-    pub(crate) network: bool,
+    /// Whether connections are asked for, and not made.
+    pub(crate) asks: bool,
 }
 
 impl Reach {
@@ -38,7 +39,11 @@ impl Reach {
         // A configuration came as JSON and has that form.
         let json = serde_json::to_value(sources).unwrap_or_default();
         reach.gather("", &json, base, credentials);
-        reach.network = reach.udp || !reach.ports.is_empty() || !reach.unknown.is_empty();
+        let mut read = reach.read.iter().filter(|p| p.is_dir());
+        reach.own = read.find(|p| base.starts_with(p)).cloned();
+        reach.addresses = sources.addresses();
+        let mut transports = reach.addresses.iter().map(|a| a.transport);
+        reach.udp = transports.any(|t| t == Transport::Udp);
         reach
     }
 
@@ -65,37 +70,8 @@ impl Reach {
                     self.read.extend(secret(&start.join(text), base));
                 }
             }
-            Value::String(text) if key == "url" || text.contains("://") => self.address(text),
             _ => {}
         }
-    }
-
-    fn address(&mut self, text: &str) {
-        let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
-        let usual = match scheme {
-            "coap" | "coaps" => {
-                self.udp = true;
-                return;
-            }
-            "http" | "ws" => Some(80),
-            "https" | "wss" => Some(443),
-            "mqtt" | "tcp+mqtt" => Some(1883),
-            "mqtts" | "ssl" => Some(8883),
-            "tcp" => Some(502),
-            _ => None,
-        };
-        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        let host = authority.rsplit('@').next().unwrap_or_default();
-        let after = host.rsplit(']').next().unwrap_or_default();
-        let port = match after.rsplit_once(':') {
-            Some((_, port)) => port.parse().ok(),
-            None => usual,
-        };
-        match port {
-            Some(port) => self.ports.insert(port),
-            // Without what may be a secret.
-            None => self.unknown.insert(host.to_owned()),
-        };
     }
 }
 
@@ -135,6 +111,7 @@ mod tests {
     use serde_json::json;
 
     use super::Reach;
+    use crate::config::Sources;
 
     fn reach(json: &serde_json::Value, base: &Path) -> Reach {
         let mut reach = Reach::default();
@@ -175,26 +152,61 @@ mod tests {
     }
 
     #[test]
-    fn addresses_mean_ports() {
-        let ports = |urls: &[&str]| {
-            let reach = reach(&json!({ "url": urls }), Path::new("/"));
-            (
-                reach.ports.into_iter().collect::<Vec<_>>(),
-                reach.unknown.len(),
-                reach.udp,
-            )
-        };
-        let urls = [
-            "tcp://a",
-            "mqtts://h:88",
-            "https://u:1@[::1]/x:7",
-            "http://h/{device}",
-        ];
-        assert_eq!(ports(&urls), (vec![80, 88, 443, 502], 0, false));
-        assert_eq!(ports(&["http://h:{port}/", "what://x"]), (vec![], 2, false));
-        assert_eq!(ports(&["host"]), (vec![], 1, false));
-        assert_eq!(ports(&["coap://h"]), (vec![], 0, true));
-        let serial = reach(&json!({ "serial": "/dev/ttyS0" }), Path::new("/")).serial;
-        assert_eq!(serial.len(), 1);
+    fn addresses_are_those_that_the_sources_ask_for() {
+        let text = r#"
+            [source.i]
+            type = "influx"
+            url = "https://u.example:8086/x"
+            database = "d"
+            measurement = "m"
+            device = "d"
+            [source.h]
+            type = "http"
+            url = ["http://{device}.lan/now", "https://[::1]/x"]
+            ask = ["One", "two"]
+            kind = "t"
+            value = "/v"
+            device = "x"
+            [source.m]
+            type = "mqtt"
+            url = "mqtts://hall"
+            topic = "{device}/{kind}"
+            [source.b]
+            type = "modbus"
+            url = "tcp://[fd00::7]"
+            units = [{ id = 1, device = "m" }]
+            registers = [{ table = "holding", address = 0, kind = "t" }]
+            [source.c]
+            type = "coap"
+            devices-at = ["coap://[fd00::8]", "c:1"]
+            path = "/{kind}"
+        "#;
+        let table: serde_json::Value = toml::from_str(text).unwrap();
+        let sources = Sources::parse(&table["source"]).unwrap();
+        let reach = Reach::of(&sources, Path::new("/"), None);
+        let shown = reach.addresses.iter();
+        let shown: Vec<_> = shown
+            .map(|a| format!("{} {} {}", a.source, a.host, a.port))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "b fd00::7 502",
+                "c c 1",
+                "c fd00::8 5683",
+                "h ::1 443",
+                "h one.lan 80",
+                "h two.lan 80",
+                "i u.example 8086",
+                "m hall 8883",
+            ]
+        );
+        assert!(reach.udp);
+    }
+
+    #[test]
+    fn a_serial_port_is_reached_by_its_path() {
+        let json = json!({ "s": { "serial": "/dev/ttyS0" } });
+        assert_eq!(reach(&json, Path::new("/")).serial.len(), 1);
     }
 }

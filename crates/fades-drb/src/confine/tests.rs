@@ -12,12 +12,15 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Error, ErrorKind};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::calls::ALLOWED;
-use super::{Reach, calls, files, ports};
+use fades_task::dial::{Address, Transport};
+
+use super::{Reach, calls, files, network, ports};
+use crate::config::Sources;
 
 /// Says to the test below which layer to enter, what to try, and on what.
 const TRY: &str = "FADES_BROKER_TRY";
@@ -120,6 +123,91 @@ fn ports_that_no_source_names_are_out_of_reach() {
 }
 
 #[test]
+fn a_broker_that_asks_for_connections_has_no_network() {
+    let listeners = ["127.0.0.1", "::1"].map(|host| TcpListener::bind((host, 0)));
+    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let server = server.local_addr().unwrap().port().to_string();
+    for listener in listeners.iter().flatten() {
+        let port = listener.local_addr().unwrap().port().to_string();
+        let what = match listener.local_addr().unwrap() {
+            SocketAddr::V4(_) => "connect",
+            SocketAddr::V6(_) => "connect by IPv6",
+        };
+        // Each of the three by itself.
+        for layer in ["network", "no ports", "no sockets"] {
+            only_refused_by(layer, what, &port);
+        }
+    }
+    for layer in ["network", "no sockets"] {
+        only_refused_by(layer, "have a server resolve a name", &server);
+    }
+}
+
+#[test]
+fn a_connection_that_was_given_leads_nowhere_else() {
+    let [to, elsewhere] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let port = |l: &TcpListener| l.local_addr().unwrap().port();
+    let on = format!("{} {}", port(&to), port(&elsewhere));
+    for layer in ["no ports", "no sockets"] {
+        only_refused_by(layer, "connect the stream anew", &on);
+    }
+    // It belongs to the network in which it was made.
+    assert_ne!(
+        tried("network", "connect the stream anew", &on),
+        Tried::Refused
+    );
+    let [to, elsewhere] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+    let port = |s: &UdpSocket| s.local_addr().unwrap().port();
+    let on = format!("{} {}", port(&to), port(&elsewhere));
+    only_refused_by("no sockets", "connect the datagrams anew", &on);
+}
+
+/// Sources beside the node's own files, as an operator has them.
+fn node_sources() -> Sources {
+    let text = "[source.s]\ntype = \"csv\"\nfiles = \"data/*.csv\"\ntime = { column = \"time\" }\n\
+                device = \"d\"\npoints = [{ column = \"t\" }]\n[source.i]\ntype = \"influx\"\n\
+                url = \"http://h\"\ndatabase = \"d\"\nmeasurement = \"m\"\nmap = { device = \"b\" }\n\
+                auth = { user = \"u\", password-file = \"influx-password\" }\n";
+    let table: serde_json::Value = toml::from_str(text).unwrap();
+    Sources::parse(&table["source"]).unwrap()
+}
+
+#[test]
+fn keys_and_database_of_the_node_are_out_of_reach() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["data", "state", "keys"] {
+        fs::create_dir(folder.path().join(name)).unwrap();
+    }
+    for name in [
+        "state/fades.db",
+        "keys/node.key",
+        "trust.toml",
+        "node.toml",
+        "data/a.csv",
+        "influx-password",
+    ] {
+        fs::write(folder.path().join(name), "x").unwrap();
+    }
+    let tried = |layer: &str, name: &str| {
+        tried(
+            layer,
+            &format!("open {name}"),
+            &folder.path().display().to_string(),
+        )
+    };
+    for name in ["state/fades.db", "keys/node.key", "trust.toml", "node.toml"] {
+        assert_eq!(tried("none", name), Tried::Possible, "{name}");
+        match tried("files of a node", name) {
+            Tried::NoLayer(reason) => println!("SKIPPED: {name}: no landlock: {reason}"),
+            tried => assert_eq!(tried, Tried::Refused, "{name}"),
+        }
+    }
+    for name in ["data/a.csv", "influx-password"] {
+        assert_ne!(tried("files of a node", name), Tried::Refused, "{name}");
+    }
+}
+
+#[test]
 fn calls_that_a_broker_does_not_make_are_refused() {
     let root = rustix::process::geteuid().is_root();
     for (what, needs_root) in [
@@ -184,6 +272,7 @@ fn tries_what_it_is_told() {
     };
     let paths = |name: &str| BTreeSet::from([Path::new(on).join(name)]);
     let mut reach = Reach::default();
+    let given = given(what, on);
     let entered = match layer {
         "files" => {
             reach.read = paths("read");
@@ -192,8 +281,26 @@ fn tries_what_it_is_told() {
         }
         "ports" => ports::enter(&reach),
         "this port" => {
-            reach.ports.insert(on.parse().unwrap());
+            let source = "s".parse().unwrap();
+            let address = Address::new(&source, "any", on.parse().unwrap(), Transport::Tcp);
+            reach.addresses.insert(address);
             ports::enter(&reach)
+        }
+        "network" => {
+            reach.asks = true;
+            network::enter(&reach)
+        }
+        "no ports" => {
+            reach.asks = true;
+            ports::enter(&reach)
+        }
+        "no sockets" => {
+            reach.asks = true;
+            calls::enter(&reach)
+        }
+        "files of a node" => {
+            reach = Reach::of(&node_sources(), Path::new(on), None);
+            files::enter(&reach, &[])
         }
         "calls" => calls::enter(&reach),
         "calls with UDP" => {
@@ -202,13 +309,16 @@ fn tries_what_it_is_told() {
         }
         _ => Ok(String::new()),
     };
-    let code = match entered.map(|_| attempt(what, on)) {
+    let code = match entered.map(|_| given.map_or_else(|| attempt(what, on), |g| g.misuse())) {
         Err(e) => {
             println!("{e}");
             12
         }
         Ok(Ok(())) => 10,
         Ok(Err(e)) if e.kind() == ErrorKind::PermissionDenied => 11,
+        // So says a network in which there is nothing.
+        Ok(Err(e)) if e.kind() == ErrorKind::NetworkUnreachable => 11,
+        Ok(Err(e)) if e.kind() == ErrorKind::AddrNotAvailable => 11,
         // Landlock says so of files that would be moved out of what it allows.
         Ok(Err(e)) if e.kind() == ErrorKind::CrossesDevices => 11,
         // Refused for another reason: nobody forbade it.
@@ -216,6 +326,46 @@ fn tries_what_it_is_told() {
     };
     // SAFETY: ends this program, which is here for nothing else.
     unsafe { libc::_exit(code) }
+}
+
+/// What the orchestrator connected before the broker was confined, and another
+/// address.
+enum Given {
+    Stream(TcpStream, SocketAddr),
+    Datagrams(UdpSocket, SocketAddr),
+}
+
+fn given(what: &str, on: &str) -> Option<Given> {
+    let (to, elsewhere) = on.split_once(' ')?;
+    let at = |port: &str| SocketAddr::from(([127, 0, 0, 1], port.parse().unwrap()));
+    match what {
+        "connect the stream anew" => {
+            let stream = TcpStream::connect(at(to)).unwrap();
+            Some(Given::Stream(stream, at(elsewhere)))
+        }
+        "connect the datagrams anew" => {
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            socket.connect(at(to)).unwrap();
+            Some(Given::Datagrams(socket, at(elsewhere)))
+        }
+        _ => None,
+    }
+}
+
+impl Given {
+    /// Connects it to the other address.
+    fn misuse(self) -> std::io::Result<()> {
+        match self {
+            Self::Stream(stream, to) => {
+                rustix::net::connect_unspec(&stream)?;
+                Ok(rustix::net::connect(&stream, &to)?)
+            }
+            Self::Datagrams(socket, to) => {
+                socket.connect(to)?;
+                socket.send(b"x").map(drop)
+            }
+        }
+    }
 }
 
 fn attempt(what: &str, on: &str) -> std::io::Result<()> {
@@ -236,14 +386,20 @@ fn attempt(what: &str, on: &str) -> std::io::Result<()> {
         }
         ("move", _) => fs::rename(at("write").join("file"), at("other").join("moved")),
         ("start", _) => Command::new("/bin/true").status().map(drop),
-        ("connect", _) => TcpStream::connect(("127.0.0.1", on.parse().unwrap())).map(drop),
+        ("open", name) => fs::read(at(name)).map(drop),
+        ("connect", "") => TcpStream::connect(("127.0.0.1", on.parse().unwrap())).map(drop),
+        ("connect", _) => TcpStream::connect(("::1", on.parse().unwrap())).map(drop),
         ("thread", _) => {
             let started = std::thread::Builder::new().spawn(|| ())?;
             started.join().map_err(|_| Error::other("it panicked"))
         }
         ("file", _) => fs::read("/proc/self/status").map(drop),
-        ("socket", "") => {
-            std::net::UdpSocket::bind("127.0.0.1:0").map_or_else(refused_bind, |_| Ok(()))
+        ("socket", "") => UdpSocket::bind("127.0.0.1:0").map_or_else(refused_bind, |_| Ok(())),
+        _ if what == "have a server resolve a name" => {
+            let server = ("127.0.0.1", on.parse::<u16>().unwrap());
+            UdpSocket::bind("0.0.0.0:0")?
+                .send_to(b"?", server)
+                .map(drop)
         }
         _ if what == "listen on a port" => TcpListener::bind("127.0.0.1:0").map(drop),
         _ => call(what),

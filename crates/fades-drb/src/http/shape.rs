@@ -43,6 +43,11 @@ pub(super) struct Address {
 }
 
 impl Shape {
+    /// What is asked.
+    pub(crate) fn urls(&self) -> Vec<String> {
+        self.addresses.iter().map(|a| a.url.clone()).collect()
+    }
+
     pub(crate) fn compile(config: &HttpSource) -> Result<Self, FieldError> {
         let addresses = addresses(config)?;
         let named = addresses.iter().all(|a| a.named.device.is_some());

@@ -22,6 +22,7 @@ use super::plan::Block;
 use super::port::{Port, ReadError};
 use super::unit::{Came, Unit, is_about_registers};
 use crate::breaker::{Breaker, Rule, chance};
+use crate::dial::Dial;
 use crate::live::{Heard, Live};
 
 /// While others work, asking the broken ones takes one part in so many of the
@@ -75,6 +76,7 @@ struct Waiting {
 /// The bus; [`Bus::run`] serves it until nobody can ask any more.
 pub(super) struct Bus {
     line: Line,
+    dial: Dial,
     timeout: Duration,
     every: Duration,
     live: Arc<Live>,
@@ -108,7 +110,7 @@ enum Next {
 
 impl Bus {
     pub(super) fn new(
-        line: Line,
+        (line, dial): (Line, Dial),
         [timeout, every]: [Duration; 2],
         live: &Arc<Live>,
         units: Vec<Unit>,
@@ -117,6 +119,7 @@ impl Bus {
         let now = Instant::now();
         Self {
             line,
+            dial,
             timeout,
             every,
             units,
@@ -384,7 +387,7 @@ impl Bus {
         {
             return Err(Failure::Link(reason.clone()));
         }
-        match Port::open(&self.line, self.timeout.max(CONNECT)).await {
+        match Port::open(&self.line, self.timeout.max(CONNECT), &self.dial).await {
             Ok(port) => {
                 if self.link.is_broken() {
                     tracing::info!(

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context as Waker, Poll, ready};
 use std::time::Duration;
 
+use fades_task::dial::DialFailure;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -16,6 +17,7 @@ use tokio_serial::{ClearBuffer, DataBits, SerialPort, SerialStream, StopBits};
 use super::line::{Line, Serial};
 use super::plan::Block;
 use crate::config::{Parity, Table};
+use crate::dial::{Dial, as_io};
 
 /// A connection that is open.
 pub(super) struct Port {
@@ -66,12 +68,14 @@ pub(super) enum ReadError {
 
 impl Port {
     /// Connects.
-    pub(super) async fn open(line: &Line, within: Duration) -> Result<Self, PortError> {
+    pub(super) async fn open(
+        line: &Line,
+        within: Duration,
+        dial: &Dial,
+    ) -> Result<Self, PortError> {
         match line {
             Line::Tcp { host, port } => {
-                let stream = timeout(within, TcpStream::connect((host.as_str(), *port))).await;
-                let stream = stream.map_err(|_| PortError::Slow(within))?;
-                let stream = stream.map_err(PortError::Connect)?;
+                let stream = connect(host, *port, within, dial).await?;
                 // Requests are small and wait for nothing.
                 stream.set_nodelay(true).map_err(PortError::Connect)?;
                 Ok(Self {
@@ -124,6 +128,26 @@ impl Port {
             ReadError::Garbled(_) | ReadError::Broken => false,
         }
     }
+}
+
+async fn connect(
+    host: &str,
+    port: u16,
+    within: Duration,
+    dial: &Dial,
+) -> Result<TcpStream, PortError> {
+    if let Some(asked) = dial.asked() {
+        return asked
+            .connect(host, port, within)
+            .await
+            .map_err(|e| match e {
+                DialFailure::TimedOut => PortError::Slow(within),
+                e => PortError::Connect(as_io(e)),
+            });
+    }
+    let stream = timeout(within, TcpStream::connect((host, port))).await;
+    let stream = stream.map_err(|_| PortError::Slow(within))?;
+    stream.map_err(PortError::Connect)
 }
 
 /// The content of an answer; longer than asked for is none either, but for bits,

@@ -9,6 +9,7 @@ use super::address::Address;
 use super::v3::LinkV3;
 use super::v5::LinkV5;
 use crate::config::{MqttSource, MqttVersion};
+use crate::dial::Dial;
 use crate::secret::{Secret, SecretError};
 use crate::source::Setting;
 
@@ -30,6 +31,7 @@ pub(super) struct Setup {
     pub(super) client: String,
     pub(super) credentials: Option<(String, Secret)>,
     pub(super) tls: Option<TlsConfiguration>,
+    pub(super) dial: Dial,
     /// Seconds.
     pub(super) keep_alive: u16,
     /// The broker shall keep what comes while the node is not there.
@@ -72,6 +74,7 @@ impl Setup {
             client: client.to_owned(),
             credentials: credentials.transpose()?,
             tls: address.tls.then(|| tls(config, setting)).transpose()?,
+            dial: setting.dial.clone(),
             keep_alive: u16::try_from(keep_alive).unwrap_or(u16::MAX),
             persistent,
         })

@@ -1,5 +1,7 @@
 //! What an operator wrote of an MQTT source, resolved.
 
+use fades_task::dial::Transport;
+
 use super::address::Address;
 use crate::config::{FieldError, MqttSource, PayloadFormat};
 use crate::payload::{Meaning, Named, NamedBy, Names, Pattern};
@@ -46,6 +48,11 @@ impl Shape {
             topics,
             meaning,
         })
+    }
+
+    /// Where the broker is.
+    pub(crate) fn address(&self) -> (String, u16, Transport) {
+        (self.address.host.clone(), self.address.port, Transport::Tcp)
     }
 
     /// What a topic names, when it is one of this source's.

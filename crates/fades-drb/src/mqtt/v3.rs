@@ -6,7 +6,9 @@ use rumqttc_v4::{
     Packet, SubscribeFilter, SubscribeReasonCode, Transport,
 };
 
+use super::address::Address;
 use super::link::{CONNECTING, MOST_PACKET, Setup, Word, broken, refused};
+use crate::dial::as_io;
 
 pub(super) struct LinkV3 {
     client: AsyncClient,
@@ -23,6 +25,14 @@ impl LinkV3 {
             .set_clean_session(!setup.persistent);
         if let Some((user, password)) = &setup.credentials {
             let _ = options.set_credentials(user.clone(), password.expose().to_owned());
+        }
+        if let Some(asked) = setup.dial.asked() {
+            let asked = asked.clone();
+            let Address { host, port, .. } = setup.address.clone();
+            let _ = options.set_socket_connector(move |_, _| {
+                let (asked, host) = (asked.clone(), host.clone());
+                async move { asked.connect(&host, port, CONNECTING).await.map_err(as_io) }
+            });
         }
         if let Some(tls) = &setup.tls {
             let _ = options.set_transport(Transport::Tls(tls.clone()));

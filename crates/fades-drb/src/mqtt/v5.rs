@@ -7,7 +7,9 @@ use rumqttc_v5::{
     MqttOptions, Packet, SubscribeFilter, SubscribeReasonCode, Transport,
 };
 
+use super::address::Address;
 use super::link::{CONNECTING, MOST_PACKET, SESSION, Setup, Word, broken, refused};
+use crate::dial::as_io;
 
 pub(super) struct LinkV5 {
     client: AsyncClient,
@@ -31,6 +33,14 @@ impl LinkV5 {
         }
         if let Some((user, password)) = &setup.credentials {
             let _ = options.set_credentials(user.clone(), password.expose().to_owned());
+        }
+        if let Some(asked) = setup.dial.asked() {
+            let asked = asked.clone();
+            let Address { host, port, .. } = setup.address.clone();
+            let _ = options.set_socket_connector(move |_, _| {
+                let (asked, host) = (asked.clone(), host.clone());
+                async move { asked.connect(&host, port, CONNECTING).await.map_err(as_io) }
+            });
         }
         if let Some(tls) = &setup.tls {
             let _ = options.set_transport(Transport::Tls(tls.clone()));

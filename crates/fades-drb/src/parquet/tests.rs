@@ -69,6 +69,7 @@ fn source(folder: &Path, toml: &str) -> Result<ParquetFiles, String> {
         base: folder.to_owned(),
         secrets: Secrets::new(folder, None),
         readings: None,
+        dial: crate::dial::Dial::Direct,
         runtime: None,
     };
     ParquetFiles::new(&config, &setting).map_err(|e| format!("{}: {}", e.field, e.reason))

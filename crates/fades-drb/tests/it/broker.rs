@@ -98,14 +98,17 @@ impl Broker {
             readings: readings.map(|r| r.display().to_string()),
             credentials: None,
         };
-        control
-            .send(&configure, &serde_json::to_vec(sources).unwrap(), &[])
-            .unwrap();
+        let blob = serde_json::to_vec(sources).unwrap();
+        let dial = confined::dialler(sources.addresses());
+        let descriptors = [dial.as_fd()];
+        let is_process = matches!(life, Life::Process(_));
+        let given = if is_process { &descriptors[..] } else { &[] };
+        control.send(&configure, &blob, given).unwrap();
+        drop(dial);
         let ready = control.receive(soon()).unwrap().unwrap().message;
         let BrokerReport::Ready { confinement, .. } = ready else {
             panic!("{ready:?}")
         };
-        let is_process = matches!(life, Life::Process(_));
         assert_eq!(confinement.calls.enforced, is_process, "{confinement:?}");
         Self {
             control,

@@ -53,11 +53,12 @@ impl BrokerProcess {
             channel: here,
             note: None,
         };
-        broker.configure(config);
+        broker.configure(config, crate::dial::start(&config.addresses)?);
         Ok(broker)
     }
 
-    fn configure(&self, config: &BrokerConfig) {
+    /// `dial`: on which the broker asks for connections.
+    fn configure(&self, config: &BrokerConfig, dial: Channel) {
         let request = BrokerRequest::Configure {
             folder: text(&config.folder),
             budget: config.budget,
@@ -68,7 +69,9 @@ impl BrokerProcess {
         };
         // A JSON value always has a text.
         let sources = serde_json::to_vec(&config.sources).unwrap_or_default();
-        let sent = self.channel.send(&request, &sources, &[]);
+        let sent = self.channel.send(&request, &sources, &[dial.as_fd()]);
+        // The broker has the only one then: when it is gone, the channel ends.
+        drop(dial);
         self.check(sent);
     }
 

@@ -89,11 +89,15 @@ impl Finding {
 /// missing.
 pub(crate) fn run(args: &Args, session: &Session) -> Result<Outcome, Problem> {
     let mut findings = isolations(args, session);
-    findings.extend(host::broker());
+    let folder = target::node_folder(args.folder.as_deref());
+    let info = folder.as_deref().and_then(asked);
+    let running = info.as_ref().map(|i| &i.broker.confinement);
+    findings.extend(host::broker(running));
     findings.extend(host::machine());
-    if let Some(folder) = target::node_folder(args.folder.as_deref()) {
+    if let Some(folder) = folder {
         findings.extend(node(&folder));
     }
+    findings.extend(info.iter().flat_map(running_node));
     let text = match args.output.json() {
         true => render::json(&findings),
         false => findings.iter().map(|f| line(f, session)).collect(),
@@ -127,7 +131,7 @@ fn isolations(args: &Args, session: &Session) -> Vec<Finding> {
     probe.isolation.iter().map(finding).collect()
 }
 
-/// The node in a folder: its configuration, its keys, and itself if it runs.
+/// The node in a folder: its configuration and its keys.
 fn node(folder: &std::path::Path) -> Vec<Finding> {
     let mut findings = vec![match NodeFile::read(folder) {
         Ok(file) => Finding::good(
@@ -151,16 +155,16 @@ fn node(folder: &std::path::Path) -> Vec<Finding> {
         }
         Err(problem) => Finding::missing("keys", &problem),
     });
-    if let Ok(info) = target::of_folder(folder)
-        .and_then(Client::new)
-        .and_then(|c| c.node())
-    {
-        findings.extend(running(&info));
-    }
     findings
 }
 
-fn running(info: &NodeInfo) -> Vec<Finding> {
+/// What the node in a folder says of itself, if it runs.
+fn asked(folder: &std::path::Path) -> Option<NodeInfo> {
+    let client = target::of_folder(folder).and_then(Client::new);
+    client.and_then(|c| c.node()).ok()
+}
+
+fn running_node(info: &NodeInfo) -> Vec<Finding> {
     let tasks = info.tasks;
     let mut findings = vec![Finding::good(
         "running",

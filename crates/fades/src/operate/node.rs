@@ -26,6 +26,13 @@ pub(crate) struct Args {
     tender: Option<PathBuf>,
 }
 
+#[derive(Debug, clap::Args)]
+pub(crate) struct BrokerArgs {
+    /// What to log
+    #[arg(long, value_name = "LEVEL", default_value = "warn")]
+    log: String,
+}
+
 /// Carries out `fades node`; returns when the node was told to end.
 pub(crate) fn run(args: &Args, session: &Session) -> Result<Outcome, Problem> {
     log_to_stderr(&args.log)?;
@@ -37,7 +44,9 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Outcome, Problem> {
     check_socket(&file.socket(&folder))?;
     let tender = probe::tender(args.tender.as_deref(), session)?;
     let credentials = session.env.credentials.clone();
-    let config = config(&folder, &file, tender, credentials)?;
+    let mut config = config(&folder, &file, tender, credentials)?;
+    let level = args.log.clone().into();
+    config.broker.arguments.extend(["--log".into(), level]);
     let isolation = config.isolation.clone();
     Node::run(config, |node| {
         announce(&file, &folder, &isolation, &node.broker(), session)
@@ -90,6 +99,7 @@ fn config(
             program,
             arguments: vec!["broker".into()],
             sources,
+            addresses: file.source.addresses().into_iter().collect(),
             folder: folder.join("batches"),
             budget: node.batches,
             chunk: node.chunk_of_a_run(),
@@ -161,8 +171,8 @@ fn announce(
 }
 
 /// The broker's life, in a process of its own.
-pub(crate) fn run_broker() -> Result<Outcome, Problem> {
-    log_to_stderr("warn")?;
+pub(crate) fn run_broker(args: &BrokerArgs) -> Result<Outcome, Problem> {
+    log_to_stderr(&args.log)?;
     let control = inherited::control().ok_or_else(|| {
         Problem::new("there is no node to serve").remedy("the node starts it: fades node")
     })?;

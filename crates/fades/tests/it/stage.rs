@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::channel;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -149,8 +150,18 @@ impl Stage {
 
     /// Starts the node; the text is what it said when it ended instead.
     pub(crate) fn node_with(&self, words: &[&str]) -> Result<Node, String> {
+        self.node_logged(words, &[]).map(|(node, _)| node)
+    }
+
+    /// Starts the node with more variables; also what it logs, once it has ended.
+    pub(crate) fn node_logged(
+        &self,
+        words: &[&str],
+        variables: &[(&str, &Path)],
+    ) -> Result<(Node, JoinHandle<String>), String> {
         let mut child = self
             .command(&[&["node", "fades-node"], words].concat())
+            .envs(variables.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -163,7 +174,7 @@ impl Stage {
             Some(Ok(ready)) => {
                 assert!(ready.starts_with("ready: node "), "{ready}");
                 let child = Some(child);
-                Ok(Node { child, ready })
+                Ok((Node { child, ready }, err))
             }
             _ => {
                 wait(&mut child, &["node"]);
@@ -186,7 +197,7 @@ impl Stage {
     }
 }
 
-fn reader(mut from: impl Read + Send + 'static) -> std::thread::JoinHandle<String> {
+fn reader(mut from: impl Read + Send + 'static) -> JoinHandle<String> {
     std::thread::spawn(move || {
         let mut bytes = Vec::new();
         // What was read before an error is what there is.

@@ -113,6 +113,7 @@ fn a_source_of_parquet_files_reads_segments() {
         base: folder.path().to_owned(),
         secrets: Secrets::new(folder.path(), None),
         readings: None,
+        dial: crate::dial::Dial::Direct,
         runtime: None,
     };
     let source = ParquetFiles::new(&config, &setting).unwrap();

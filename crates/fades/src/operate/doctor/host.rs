@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use fades_task::message::{BrokerReport, BrokerRequest, Confinement};
+use fades_task::message::{BrokerReport, BrokerRequest, Confinement, Layer};
 use fades_task::quantity::Size;
 use fades_task::time::Time;
 use fades_wire::Channel;
@@ -24,45 +24,28 @@ const FILES: u64 = 1024;
 const THE_PAST: Time = Time(1_735_689_600_000_000_000);
 
 /// What a broker of this program finds out: where batch files would live, and how
-/// it can be confined.
-pub(super) fn broker() -> Vec<Finding> {
-    match ask_broker() {
-        Ok((place, None, confinement)) => {
-            vec![Finding::good("batches", place), confined(&confinement)]
-        }
-        Ok((place, Some(advice), confinement)) => vec![
-            Finding::better("batches", place, advice),
-            confined(&confinement),
-        ],
-        Err(problem) => vec![Finding::missing("batches", &problem)],
-    }
+/// it can be confined; of a node that runs, how its broker is.
+pub(super) fn broker(running: Option<&Confinement>) -> Vec<Finding> {
+    let (place, advice, tried) = match ask_broker() {
+        Ok(said) => said,
+        Err(problem) => return vec![Finding::missing("batches", &problem)],
+    };
+    let mut findings = vec![match advice {
+        None => Finding::good("batches", place),
+        Some(advice) => Finding::better("batches", place, advice),
+    }];
+    findings.extend(layers(running.unwrap_or(&tried)));
+    findings
 }
 
-/// How the broker is confined; it works without, so nothing is missing.
-fn confined(confinement: &Confinement) -> Finding {
-    let layers = [
-        ("files", &confinement.files),
-        ("TCP ports", &confinement.ports),
-        ("system calls", &confinement.calls),
-    ];
-    let of = |enforced: bool| {
-        let named = layers.iter().filter(|(_, l)| l.enforced == enforced);
-        named.copied().collect::<Vec<_>>()
+/// How a broker is confined; it works without, so nothing is missing.
+fn layers(confinement: &Confinement) -> Vec<Finding> {
+    let layers = confinement.layers().into_iter();
+    let finding = |(what, layer): (&'static str, &Layer)| match layer.enforced {
+        true => Finding::good(what, format!("of the broker: {}", layer.detail)),
+        false => Finding::better(what, "of the broker: not enforced", layer.detail.clone()),
     };
-    let enforced: Vec<&str> = of(true).iter().map(|(name, _)| *name).collect();
-    let open = of(false);
-    let enforced = match enforced.as_slice() {
-        [] => "nothing is enforced".to_owned(),
-        names => format!("enforced: {}", names.join(", ")),
-    };
-    let detail = format!("{enforced}; not enforced: which hosts it connects to");
-    if open.is_empty() {
-        return Finding::good("broker", detail);
-    }
-    let names: Vec<&str> = open.iter().map(|(name, _)| *name).collect();
-    let reasons: Vec<&str> = open.iter().map(|(_, l)| l.detail.as_str()).collect();
-    let detail = format!("{detail}, {}", names.join(", "));
-    Finding::better("broker", detail, reasons.join("; "))
+    layers.map(finding).collect()
 }
 
 /// Where batches would live, what would be better, and the broker's confinement.
@@ -87,7 +70,11 @@ fn ask_broker() -> Result<Said, Problem> {
         readings: None,
         credentials: None,
     };
-    here.send(&configure, b"{}", &[]).or_problem(cannot)?;
+    // It is told that somebody connects it, as in a node; it has nowhere to go.
+    let (_dial, asked) = Channel::pair().or_problem(cannot)?;
+    let descriptors = [std::os::fd::AsFd::as_fd(&asked)];
+    here.send(&configure, b"{}", &descriptors)
+        .or_problem(cannot)?;
     let frame = here
         .receive::<BrokerReport>(Some(Instant::now() + PATIENCE))
         .or_problem(cannot)?;
@@ -143,8 +130,32 @@ fn clock(now: Time) -> Finding {
 
 #[cfg(test)]
 mod tests {
+    use fades_task::message::{Confinement, Layer};
+
     use super::super::Grade;
-    use super::clock;
+    use super::{clock, layers};
+
+    #[test]
+    fn each_layer_has_a_line_and_one_that_is_not_there_says_why() {
+        let layer = |enforced, detail: &str| Layer {
+            enforced,
+            detail: detail.to_owned(),
+        };
+        let confinement = Confinement {
+            network: layer(false, "no namespace; run as root"),
+            files: layer(true, "reads /srv"),
+            ..Confinement::default()
+        };
+        let findings = layers(&confinement);
+        let words: Vec<_> = findings.iter().map(|f| f.what).collect();
+        assert_eq!(words, ["network", "files", "TCP ports", "system calls"]);
+        assert_eq!(findings[0].grade, Grade::Better);
+        assert!(findings[0].detail.contains("not enforced"));
+        let remedy = findings[0].remedy.as_deref();
+        assert_eq!(remedy, Some("no namespace; run as root"));
+        assert_eq!(findings[1].grade, Grade::Good);
+        assert!(findings[1].detail.contains("reads /srv"));
+    }
 
     #[test]
     fn a_clock_in_the_past_is_found_out() {
