@@ -172,6 +172,7 @@ impl Started {
             }],
             window: Size(4 << 20),
             within: None,
+            answers: Vec::new(),
         };
         self.control.send(&request, &[], &[given.as_fd()]).unwrap();
         drop(given);

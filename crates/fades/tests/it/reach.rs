@@ -112,8 +112,9 @@ fn a_broker_that_is_started_again_is_connected_again() {
         return;
     }
     // A port that nobody has yet.
-    let port = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = port.local_addr().unwrap().port();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
     let stage = stage(&[("web", port)]);
     let node = stage.node();
     let tested = || stage.run(&["source", "test", "web", "-o", "json"]);

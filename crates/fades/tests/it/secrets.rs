@@ -89,8 +89,9 @@ fn stage() -> (Stage, Vec<&'static str>) {
     stage.write("fades-node/secrets/key", key);
     stage.write("fades-node/secrets/folder/none", "");
     let (web, mqtt) = (server(repeats), server(refuses));
-    let absent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let absent = absent.local_addr().unwrap().port();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let absent = free.local_addr().unwrap().port();
+    drop(free);
     let mut config = "[node]\nname = \"here\"\nmemory = \"64MiB\"\n".to_owned();
     let mut names = Vec::new();
     let mut add = |name: &'static str, text: String| {
@@ -148,7 +149,7 @@ fn stage() -> (Stage, Vec<&'static str>) {
     let auth = token("secrets/token");
     add(
         "influx2",
-        format!("{influx}\n{url}\norg = \"o\"\nbucket = \"b\"\nauth = {auth}"),
+        format!("{influx}\n{url}\nversion = 2\norg = \"o\"\nbucket = \"b\"\nauth = {auth}"),
     );
     stage.write("fades-node/node.toml", config);
     (stage, names)
