@@ -255,10 +255,7 @@ fn a_secret_is_in_nothing_that_is_said() {
         ("source test nowhere", "cannot be read"),
         ("source test mqtt", "user or password is wrong"),
         ("source test key", "no certificate"),
-        (
-            "submit summary --source refused",
-            "does not let the broker in",
-        ),
+        ("submit -f refused.toml", "does not let the broker in"),
         ("resources", SHOWN),
         ("/v1/node", "\"confinement\""),
         ("/v1/resources", SHOWN),
