@@ -114,6 +114,7 @@ impl Reading {
             dtos: vec![collect],
             window: Size(8 << 20),
             within: None,
+            answers: Vec::new(),
         };
         control.send(&retrieve, &[], &[data.as_fd()])?;
         Ok(Self {
