@@ -143,6 +143,20 @@ impl FieldError {
         }
     }
 
+    /// A text that stands for itself must not look like a template of those sources
+    /// that have such.
+    pub(crate) fn plain(field: &str, text: Option<&str>) -> Result<(), Self> {
+        match text.filter(|t| t.contains(['{', '}'])) {
+            None => Ok(()),
+            Some(text) => Err(Self::new(
+                field,
+                format!(
+                    "{text:?} is no template here, it is taken as it stands: write it without braces"
+                ),
+            )),
+        }
+    }
+
     /// The error of the whole configuration.
     pub(crate) fn of(self, source: &Name) -> SourcesError {
         SourcesError::Field {

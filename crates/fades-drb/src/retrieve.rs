@@ -475,7 +475,11 @@ impl Resolved {
             capacity: self.capacity,
             asks: asks(&self.dto),
             states,
-            patience: self.demands.deadline.filter(|_| waits).map(|d| rounded(left(d))),
+            patience: self
+                .demands
+                .deadline
+                .filter(|_| waits)
+                .map(|d| rounded(left(d))),
         })
     }
 

@@ -208,6 +208,9 @@ impl InfluxSource {
             _ => Ok(()),
         };
         let map = &self.map;
+        FieldError::plain("device", self.device.as_deref())?;
+        FieldError::plain("location", self.location.as_deref())?;
+        FieldError::plain("kind", self.kind.as_deref())?;
         one_of("device", self.device.is_some(), map.device.is_some())?;
         one_of("location", self.location.is_some(), map.location.is_some())?;
         one_of("kind", self.kind.is_some(), map.kind.is_some())?;

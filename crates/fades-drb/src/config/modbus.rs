@@ -287,6 +287,7 @@ impl ModbusSource {
         let (mut ids, mut devices) = (BTreeSet::new(), BTreeSet::new());
         for (i, unit) in self.units.iter().enumerate() {
             let field = format!("units[{i}]");
+            FieldError::plain(&format!("{field}.location"), Some(&unit.location))?;
             let direct = self.url.is_some() && matches!(unit.id, 0 | 255);
             if !(direct || (1..=247).contains(&unit.id)) {
                 let reason = "must be from 1 to 247 (with url also 0 or 255)";

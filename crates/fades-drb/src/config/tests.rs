@@ -165,6 +165,27 @@ fn values_that_make_no_sense_are_refused_with_the_remedy() {
 }
 
 #[test]
+fn a_text_that_looks_like_a_template_is_refused_where_there_are_none() {
+    let tables = [
+        json!({ "type": "influx", "url": "http://a", "database": "d", "measurement": "m",
+                "map": { "device": "room" }, "location": "campus/{floor}" }),
+        json!({ "type": "mqtt", "url": "mqtt://a", "topic": "{device}/{kind}",
+                "location": "campus/{floor}" }),
+        json!({ "type": "modbus", "url": "tcp://a",
+                "units": [{ "id": 1, "device": "m", "location": "campus/{floor}" }],
+                "registers": [{ "table": "holding", "address": 0, "kind": "t" }] }),
+    ];
+    for table in tables {
+        let e = Sources::parse(&json!({ "hall": table })).unwrap_err();
+        let e = e.to_string();
+        assert!(
+            e.contains("location") && e.contains("without braces"),
+            "{e}"
+        );
+    }
+}
+
+#[test]
 fn there_is_a_schema_with_every_option() {
     let schema = serde_json::to_string(&schemars::schema_for!(Sources)).unwrap();
     for option in ["skip-lines", "file-name", "thousands", "valid", "unix-ms"] {

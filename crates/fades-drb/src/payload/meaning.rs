@@ -138,6 +138,9 @@ fn pointer(field: &str, text: &str) -> Result<(), FieldError> {
 impl Meaning {
     /// Resolves what an operator wrote.
     pub(crate) fn compile(names: &Names<'_>) -> Result<Self, FieldError> {
+        FieldError::plain("device", names.device)?;
+        FieldError::plain("location", names.location)?;
+        FieldError::plain("kind", names.kind)?;
         let form = form(names)?;
         let senml = matches!(form, Form::SenmlJson | Form::SenmlCbor);
         let kinds = matches!(names.value, Some(Values::Kinds(_)));
