@@ -37,7 +37,7 @@ fn main() -> ExitCode {
         .skip(1)
         .filter(|a| !a.starts_with('-'))
         .collect();
-    let tests: [(&str, fn()); 4] = [
+    let tests: [(&str, fn()); 5] = [
         (
             "a_broker_that_is_not_root_gets_huge_pages_in_its_own_namespace",
             other_user,
@@ -45,6 +45,10 @@ fn main() -> ExitCode {
         (
             "a_broker_reaches_what_its_sources_name_and_nothing_else",
             confined,
+        ),
+        (
+            "a_broker_that_is_not_connected_says_so_in_time_and_begins_anew",
+            not_connected,
         ),
         ("a_broker_that_is_killed_leaves_nothing_behind", killed),
         ("a_broker_ends_well_when_the_orchestrator_does", ends),
@@ -63,7 +67,7 @@ struct Started {
     child: Child,
     control: Channel,
     /// On which it asks for connections, if it was given the other end.
-    _dial: Channel,
+    dial: Option<Channel>,
     /// What the broker reads, where it may mount, and perhaps its program.
     folder: tempfile::TempDir,
 }
@@ -81,14 +85,19 @@ fn soon() -> Option<Instant> {
 }
 
 fn start(user: Option<u32>) -> (Started, BrokerReport) {
-    start_with(user, |folder| {
+    start_with(user, user.is_some(), |folder| {
         std::fs::write(folder.join("rooms.csv"), "time,t\n2026-01-01,1\n").unwrap();
         Sources::guess(&folder.join("rooms.csv")).unwrap()
     })
 }
 
-/// A broker of the sources that `make` makes in its folder.
-fn start_with(user: Option<u32>, make: impl FnOnce(&Path) -> Sources) -> (Started, BrokerReport) {
+/// A broker of the sources that `make` makes in its folder; one that `asks` for
+/// connections does not get them.
+fn start_with(
+    user: Option<u32>,
+    asks: bool,
+    make: impl FnOnce(&Path) -> Sources,
+) -> (Started, BrokerReport) {
     let folder = tempfile::Builder::new()
         .prefix("fades")
         .tempdir_in("/tmp")
@@ -120,13 +129,12 @@ fn start_with(user: Option<u32>, make: impl FnOnce(&Path) -> Sources) -> (Starte
     let started = Started {
         child,
         control,
-        _dial: dial,
+        dial: Some(dial),
         folder,
     };
     let blob = serde_json::to_vec(&sources).unwrap();
-    // One of root connects by itself here.
     let given = [asked.as_fd()];
-    let given = if user.is_some() { &given[..] } else { &[] };
+    let given = if asks { &given[..] } else { &[] };
     started.control.send(&configure, &blob, given).unwrap();
     let ready = started.control.receive(soon()).unwrap().unwrap().message;
     (started, ready)
@@ -253,7 +261,7 @@ fn confined() {
     let (tcp, rtu) = (plant::Plant::tcp(), plant::Plant::rtu());
     tcp.set(1, &[(0, 215)]);
     rtu.set(1, &[(0, 216)]);
-    let (started, ready) = start_with(None, |folder| {
+    let (started, ready) = start_with(None, false, |folder| {
         let row = "time,t\n2026-01-01,1\n";
         for name in ["inside", "outside"] {
             std::fs::create_dir(folder.join(name)).unwrap();
@@ -308,6 +316,24 @@ fn sources(folder: &Path, tcp: &str, rtu: &str) -> Sources {
     ];
     let table: serde_json::Value = toml::from_str(&text.concat()).unwrap();
     Sources::parse(&table["source"]).unwrap()
+}
+
+fn not_connected() {
+    let (mut started, ready) = start_with(None, true, |_| {
+        let text = "[source.web]\ntype = \"http\"\nurl = \"http://127.0.0.1:1/\"\ntimeout = \"500ms\"\n\
+                    device = \"d\"\nkind = \"t\"\nvalue = \"/v\"\n";
+        let table: serde_json::Value = toml::from_str(text).unwrap();
+        Sources::parse(&table["source"]).unwrap()
+    });
+    assert!(matches!(ready, BrokerReport::Ready { .. }), "{ready:?}");
+    let begun = Instant::now();
+    let (coverage, failure) = started.ask("web", true);
+    let said = format!("{coverage:?} {failure:?}");
+    assert!(said.contains("took longer"), "{said}");
+    assert!(begun.elapsed() < Duration::from_secs(30), "{said}");
+    // Nobody connects it any more: whoever supervises it starts another one.
+    drop(started.dial.take());
+    assert!(started.ended().success());
 }
 
 fn killed() {

@@ -1,13 +1,20 @@
+use std::path::Path;
+
 use ureq::http::Uri;
 
 use super::{Client, Times, TokenWord, checked, shown};
+use crate::config::{Auth, SecretFile};
 use crate::secret::Secrets;
 use crate::source::Setting;
 
 fn client(url: &str) -> Client {
+    signing(url, None, "/".as_ref())
+}
+
+fn signing(url: &str, auth: Option<&Auth>, base: &Path) -> Client {
     let setting = Setting {
-        base: "/".into(),
-        secrets: Secrets::new("/".as_ref(), None),
+        base: base.into(),
+        secrets: Secrets::new(base, None),
         readings: None,
         dial: crate::dial::Dial::Direct,
         runtime: None,
@@ -18,7 +25,34 @@ fn client(url: &str) -> Client {
         head: second,
         stall: second,
     };
-    Client::new(url, None, TokenWord::Bearer, None, &setting, times, false).unwrap()
+    Client::new(url, auth, TokenWord::Bearer, None, &setting, times, false).unwrap()
+}
+
+#[test]
+fn a_server_that_repeats_a_secret_does_not_bring_it_into_words() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("secret"), "hunter2\n").unwrap();
+    let file = || Some(SecretFile("secret".to_owned()));
+    let auth = Auth {
+        user: Some("u".to_owned()),
+        password_file: file(),
+        token_file: None,
+    };
+    let said = b"Basic dTpodW50ZXIy, u:hunter2 is wrong";
+    let client = signing("http://h", Some(&auth), folder.path());
+    assert_eq!(
+        client.concealed(said),
+        "Basic [secret], u:[secret] is wrong"
+    );
+    let auth = Auth {
+        user: None,
+        password_file: None,
+        token_file: file(),
+    };
+    let client = signing("http://h", Some(&auth), folder.path());
+    assert_eq!(client.concealed(b"Bearer hunter2"), "Bearer [secret]");
+    std::fs::remove_file(folder.path().join("secret")).unwrap();
+    assert_eq!(client.concealed(b"Bearer hunter2"), "");
 }
 
 #[test]

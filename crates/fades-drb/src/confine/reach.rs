@@ -39,12 +39,17 @@ impl Reach {
         // A configuration came as JSON and has that form.
         let json = serde_json::to_value(sources).unwrap_or_default();
         reach.gather("", &json, base, credentials);
-        let mut read = reach.read.iter().filter(|p| p.is_dir());
-        reach.own = read.find(|p| base.starts_with(p)).cloned();
+        reach.note_own(base);
         reach.addresses = sources.addresses();
         let mut transports = reach.addresses.iter().map(|a| a.transport);
         reach.udp = transports.any(|t| t == Transport::Udp);
         reach
+    }
+
+    /// Notes whether the node's own folder is below one that is read.
+    pub(super) fn note_own(&mut self, base: &Path) {
+        let mut read = self.read.iter().filter(|p| p.is_dir());
+        self.own = read.find(|p| base.starts_with(p)).cloned();
     }
 
     fn gather(&mut self, key: &str, value: &Value, base: &Path, credentials: Option<&Path>) {

@@ -202,6 +202,15 @@ fn keys_and_database_of_the_node_are_out_of_reach() {
             tried => assert_eq!(tried, Tried::Refused, "{name}"),
         }
     }
+    let on = folder.path().display().to_string();
+    if let Tried::NoLayer(reason) = self::tried("files beside the node's", "open data/a.csv", &on) {
+        assert!(
+            reason.contains("keys and database") || reason.contains("landlock"),
+            "{reason}"
+        );
+    } else {
+        panic!("files in the node's own folder are said to be kept from it");
+    }
     for name in ["data/a.csv", "influx-password"] {
         assert_ne!(tried("files of a node", name), Tried::Refused, "{name}");
     }
@@ -297,6 +306,13 @@ fn tries_what_it_is_told() {
         "no sockets" => {
             reach.asks = true;
             calls::enter(&reach)
+        }
+        "files beside the node's" => {
+            let path = Path::new(on).join("data");
+            reach = Reach::of(&node_sources(), &path, None);
+            reach.read.insert(Path::new(on).to_path_buf());
+            reach.note_own(&path);
+            files::enter(&reach, &[])
         }
         "files of a node" => {
             reach = Reach::of(&node_sources(), Path::new(on), None);

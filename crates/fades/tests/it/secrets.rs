@@ -259,7 +259,7 @@ fn a_secret_is_in_nothing_that_is_said() {
         ("resources", SHOWN),
         ("/v1/node", "\"confinement\""),
         ("/v1/resources", SHOWN),
-        ("the log", "TRACE"),
+        ("the log", "DEBUG fades_orc"),
         ("the log", "the broker refuses the node"),
     ] {
         let text = all(words);
