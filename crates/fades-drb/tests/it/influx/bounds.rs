@@ -96,24 +96,37 @@ fn series_that_nobody_listed_are_bounded_too() {
     assert!(text.contains("two series that are both t of a"), "{text}");
 }
 
-#[test]
-fn series_that_a_list_has_beside_those_asked_for_are_bounded_too() {
+/// The newest readings of so many boards, as 2.x lists them.
+fn boards(many: usize) -> Vec<u8> {
     let mut list = String::from(
         "#datatype,string,long,dateTime:RFC3339,double,string,string\n\
          #group,false,false,false,false,true,true\n#default,0000,,,,,\n\
          ,result,table,_time,_value,board,type\n",
     );
-    for i in 0..100_001 {
+    for i in 0..many {
         list += &format!(",,{i},2026-01-01T00:00:00Z,1,b{i},t\n");
     }
-    let web = Web::start(move |_| Reply::Body(list.clone().into_bytes()));
-    let one = Dto {
-        device: vec!["b1".into()],
+    list.into_bytes()
+}
+
+#[test]
+fn series_that_nobody_asked_for_are_bounded_too() {
+    let [one, more] = [1, 100_001].map(boards);
+    let rest = bucket(2).replace("\"2s\"", "\"100s\"");
+    let of_b0 = || Dto {
+        device: vec!["b0".into()],
         ..dto("d")
     };
-    let rest = bucket(2).replace("\"2s\"", "\"100s\"");
-    let text = ask(&web.url, &rest, &[one]).0.failure_text();
-    assert!(text.contains("more than 100000 series"), "{text}");
+    // In the list, beside those that match; and where the first readings are.
+    for end in ["|> last()", "|> first()"] {
+        let (one, more) = (one.clone(), more.clone());
+        let web = Web::start(move |asked| match asked.body.contains(end) {
+            true => Reply::Body(more.clone()),
+            false => Reply::Body(one.clone()),
+        });
+        let text = ask(&web.url, &rest, &[of_b0()]).0.failure_text();
+        assert!(text.contains("more than 100000 series"), "{text}");
+    }
 }
 
 #[test]
