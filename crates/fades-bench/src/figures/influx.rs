@@ -5,9 +5,10 @@
 //! moment before the first reading, so that no batches of an earlier answer can
 //! be used. Compared with `curl` of the same readings in the same form
 //! (MessagePack in chunks) to `/dev/null`, which is as fast as the server can be
-//! asked with one question; the broker asks for two parts of the range at the same
-//! time, or one where it is said. `processor` is the processor's time of the
-//! broker with whoever takes its batches, beside the server's in the same runs.
+//! asked with one question. The broker asks for one part, which is how it asks
+//! unless told otherwise, and for two parts of the range at the same time; the three
+//! take turns. `processor` is the processor's time of the broker with whoever takes
+//! its batches, beside the server's in the same runs.
 
 use std::net::TcpListener;
 use std::os::fd::AsFd;
@@ -31,12 +32,12 @@ use crate::bench::{Bench, output, wait_until};
 use crate::fault::Fault;
 use crate::figure::{Aim, Figure};
 use crate::samples::Samples;
-use crate::turns::{in_turns, timed};
+use crate::turns::timed;
 
 const SERIES: i64 = 25;
 
 /// Readings of each series that are written at once.
-const STEP: i64 = 2000;
+const STEP: i64 = 8000;
 
 /// The first reading's time, ns since 1970 UTC.
 const BEGIN: i64 = 1_500_000_000_000_000_000;
@@ -60,37 +61,73 @@ pub(super) fn run(bench: &Bench, taken: &mut Taken) -> Result<(), Fault> {
     let folder = bench.subfolder("influx")?;
     let influxd = Influxd::start(&folder)?;
     influxd.write(&folder, readings)?;
-    for (what, parallel, aim) in [
-        ("two parts", 2, Aim::Ratio(AIM)),
-        ("one part", 1, Aim::Report),
-    ] {
-        let mut broker = Broker::start(&influxd.url, parallel, &folder)?;
-        let (mut ours, mut servers) = (Samples::default(), Samples::default());
-        let (wall, curl) = in_turns(
-            bench.rounds((10, 120), (3, 20)),
-            || {
-                let (own, server) = (own_time(), influxd.time());
-                let (spent, rows) = timed(|| broker.fetch());
-                same(rows?, readings)?;
-                ours.push(own_time() - own);
-                servers.push(influxd.time() - server);
-                Ok::<_, Fault>(spent)
-            },
-            || {
-                let (spent, done) = timed(|| influxd.curl());
-                done.map(|_| spent)
-            },
-        )?;
-        let figure = Figure::new(format!("{readings} readings, {what}"), None, "us", &wall);
+    influxd.come_to_rest();
+    let mut ways = [
+        Way::start("one part", 1, &influxd, &folder)?,
+        Way::start("two parts", 2, &influxd, &folder)?,
+    ];
+    let mut curl = Samples::default();
+    bench.rounds((6, 70), (3, 15)).each(|counts| {
+        for way in &mut ways {
+            way.round(&influxd, readings, counts)?;
+        }
+        let (spent, done) = timed(|| influxd.curl(readings));
+        done?;
+        if counts {
+            curl.push(spent);
+        }
+        Ok::<_, Fault>(())
+    })?;
+    for (way, aim) in ways.into_iter().zip([Aim::Ratio(AIM), Aim::Report]) {
+        let what = format!("{readings} readings, {}", way.what);
+        let figure = Figure::new(what, None, "us", &way.wall);
         taken.add(figure.map(|f| f.against("curl to /dev/null", &curl).aiming(aim)));
-        let figure = Figure::new(format!("processor, {what}"), None, "us", &ours);
+        let figure = Figure::new(format!("processor, {}", way.what), None, "us", &way.ours);
         taken.add(figure.map(|f| {
-            f.against("influxd's own", &servers)
+            f.against("influxd's own", &way.servers)
                 .aiming(Aim::Ratio(AIM_PROCESSOR))
         }));
-        broker.stop()?;
+        way.broker.stop()?;
     }
     Ok(())
+}
+
+/// One way to ask, and what it took.
+struct Way {
+    what: &'static str,
+    broker: Broker,
+    wall: Samples,
+    ours: Samples,
+    servers: Samples,
+}
+
+impl Way {
+    fn start(
+        what: &'static str,
+        parallel: u8,
+        influxd: &Influxd,
+        folder: &Path,
+    ) -> Result<Self, Fault> {
+        Ok(Self {
+            what,
+            broker: Broker::start(&influxd.url, parallel, &folder.join(what))?,
+            wall: Samples::default(),
+            ours: Samples::default(),
+            servers: Samples::default(),
+        })
+    }
+
+    fn round(&mut self, influxd: &Influxd, readings: i64, counts: bool) -> Result<(), Fault> {
+        let (own, server) = (own_time(), influxd.time());
+        let (spent, rows) = timed(|| self.broker.fetch());
+        same(rows?, readings)?;
+        if counts {
+            self.wall.push(spent);
+            self.ours.push(own_time() - own);
+            self.servers.push(influxd.time() - server);
+        }
+        Ok(())
+    }
 }
 
 fn same(found: u64, written: i64) -> Result<(), Fault> {
@@ -154,16 +191,17 @@ impl Influxd {
         Ok(influxd)
     }
 
-    /// Writes readings of all series, second by second.
+    /// Writes readings of all series, some thousand of each at a time.
     fn write(&self, folder: &Path, readings: i64) -> Result<(), Fault> {
         use std::fmt::Write;
         let file = folder.join("lines");
         let url = format!("{}/write?db=lab", self.url);
+        let each = readings / SERIES;
         let mut lines = String::new();
-        for begin in (0..readings / SERIES).step_by(STEP as usize) {
+        for begin in (0..each).step_by(STEP as usize) {
             lines.clear();
             for series in 0..SERIES {
-                for i in begin..begin + STEP {
+                for i in begin..each.min(begin + STEP) {
                     let value = ((i * 31 + series * 7) % 1000) as f64 / 8.0;
                     let time = BEGIN + i * SECOND;
                     // A string never fails to grow.
@@ -174,21 +212,16 @@ impl Influxd {
             let data = format!("@{}", file.display());
             output(Command::new("curl").args(["-sf", &url, "--data-binary", &data]))?;
         }
-        Ok(())
+        std::fs::remove_file(&file).map_err(Fault::file(&file, "remove"))
     }
 
-    fn curl(&self) -> Result<String, Fault> {
+    /// Asks for the same readings and looks at none.
+    fn curl(&self, readings: i64) -> Result<(), Fault> {
         let url = format!("{}/query", self.url);
         let query = "q=SELECT \"value\" FROM \"pm\" GROUP BY \"board\",\"type\"";
         let mut curl = Command::new("curl");
-        curl.args([
-            "-sf",
-            &url,
-            "-o",
-            "/dev/null",
-            "-H",
-            "Accept: application/x-msgpack",
-        ]);
+        curl.args(["-sf", &url, "-o", "/dev/null", "-w", "%{size_download}"]);
+        curl.args(["-H", "Accept: application/x-msgpack"]);
         for field in [
             "db=lab",
             "epoch=ns",
@@ -198,7 +231,21 @@ impl Influxd {
         ] {
             curl.args(["--data-urlencode", field]);
         }
-        output(&mut curl)
+        let said = output(&mut curl)?;
+        // A time and a value take so much at least; an error would take less.
+        match said.trim().parse::<i64>() {
+            Ok(bytes) if bytes >= 12 * readings => Ok(()),
+            _ => Err(Fault::Meaningless(format!("curl received {said} bytes"))),
+        }
+    }
+
+    /// Waits until the server has put away what was written.
+    fn come_to_rest(&self) {
+        wait_until(Duration::from_secs(20), || {
+            let before = self.time();
+            std::thread::sleep(Duration::from_millis(500));
+            self.time() - before < 20_000.0
+        });
     }
 
     /// The processor's time of the server, microseconds, in steps of its clock.
