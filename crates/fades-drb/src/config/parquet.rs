@@ -32,6 +32,10 @@ pub struct ParquetSource {
     /// Long form: the unit, a template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
+    /// Long form: a column of marks, as segments of recorded readings have it; files
+    /// without it have no marks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<String>,
     /// Long form: least and greatest valid value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub valid: Option<[f64; 2]>,

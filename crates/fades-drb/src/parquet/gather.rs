@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use fades_abi::batch::mark::OUTSIDE;
+
 use super::column::Column;
 use super::{BUDGET, Found, ParquetError, ParquetFiles};
 use crate::chunk::Segment;
@@ -124,6 +126,10 @@ impl ParquetFiles {
         };
         let columns = guarded(|| wanted.0.keys().map(open).collect::<Result<Vec<_>, _>>());
         let mut columns = columns.map_err(|e| file.failed(e))?;
+        let open = |column| Column::open(&blob, &file.metadata, group, column);
+        let marking = guarded(|| file.mark.map(open).transpose());
+        let mut marking = marking.map_err(|e| file.failed(e))?;
+        let mut marks: Vec<Option<f64>> = Vec::new();
         let total = file.metadata.row_group(group).num_rows();
         let total = usize::try_from(total).unwrap_or_default();
         let mut values: Vec<Vec<Option<f64>>> = vec![Vec::new(); columns.len()];
@@ -134,6 +140,9 @@ impl ParquetFiles {
                 let piece = super::index::PIECE.min(total - number);
                 for ((_, column), values) in columns.iter_mut().zip(&mut values) {
                     *values = column.numbers(piece)?;
+                }
+                if let Some(column) = &mut marking {
+                    marks = column.numbers(piece)?;
                 }
             }
             rows += 1;
@@ -147,7 +156,7 @@ impl ParquetFiles {
                 if let (Some(&i), Some(value)) = (wanted.0[point].get(&owner), values[at]) {
                     let outside = |[least, greatest]: [f64; 2]| value < least || value > greatest;
                     let outside = self.layout.points[*point].valid.is_some_and(outside);
-                    let mark = u8::from(outside) * fades_abi::batch::mark::OUTSIDE;
+                    let mark = (u8::from(outside) * OUTSIDE) | marked(&marks, at);
                     into[i].push(time, value, mark);
                 }
             }
@@ -160,6 +169,12 @@ impl ParquetFiles {
 /// For each point, where the readings of which owners go.
 #[derive(Debug, Default)]
 struct Wanted(BTreeMap<usize, HashMap<u32, usize>>);
+
+/// The mark of a row, as far as it says something to this broker.
+fn marked(marks: &[Option<f64>], row: usize) -> u8 {
+    let mark = marks.get(row).copied().flatten().unwrap_or_default();
+    mark as u8 & OUTSIDE
+}
 
 /// In the order of time; readings of the same time keep theirs.
 fn sorted(segment: Segment) -> Segment {

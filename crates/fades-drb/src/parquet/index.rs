@@ -35,6 +35,8 @@ pub(super) struct FileIndex {
     texts: Vec<usize>,
     /// Columns of the layout's points.
     pub(super) points: Vec<usize>,
+    /// The column of marks, if there is one.
+    pub(super) mark: Option<usize>,
     groups: Vec<OnceLock<Arc<GroupIndex>>>,
 }
 
@@ -127,10 +129,14 @@ impl FileIndex {
         let unit = time_unit(&columns[time], layout.time_unit);
         let texts = layout.texts.iter().map(|name| find(name, &is_text));
         let points = layout.points.iter().map(|p| find(&p.column, &is_number));
+        let is_there = |name: &&String| columns.iter().any(|c| c.path().string() == **name);
+        let mark = layout.mark.as_ref().filter(is_there);
+        let mark = mark.map(|name| find(name, &is_number));
         Ok(Self {
             unit: unit.map_err(|reason| unusable(&layout.time, reason))?,
             texts: texts.collect::<Result<_, _>>()?,
             points: points.collect::<Result<_, _>>()?,
+            mark: mark.transpose()?,
             time,
             path: path.to_owned(),
             state,
@@ -175,7 +181,8 @@ impl FileIndex {
     /// Bytes of the columns that are read of a row group.
     pub(super) fn bytes(&self, group: usize, points: &[usize]) -> u64 {
         let columns = self.metadata.row_group(group).columns();
-        let read = self.texts.iter().chain([&self.time]).chain(points);
+        let read = self.texts.iter().chain([&self.time]).chain(&self.mark);
+        let read = read.chain(points);
         let bytes = read
             .filter_map(|&c| columns.get(c))
             .map(|c| c.compressed_size());

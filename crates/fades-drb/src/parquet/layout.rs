@@ -19,6 +19,8 @@ pub(crate) struct Layout {
     /// Columns that the names are made of.
     pub(super) texts: Vec<String>,
     pub(super) points: Vec<Point>,
+    /// A column of marks, of files that have it.
+    pub(super) mark: Option<String>,
 }
 
 /// A column of values.
@@ -69,6 +71,7 @@ impl Layout {
             names,
             texts,
             points: points(config)?,
+            mark: config.mark.clone(),
         })
     }
 
@@ -108,7 +111,9 @@ fn points(config: &ParquetSource) -> Result<Vec<Point>, FieldError> {
             what: None,
             valid: valid("valid".to_owned(), config.valid)?,
         }]),
-        (None, None, [_, ..]) if config.unit.is_none() && config.valid.is_none() => {
+        (None, None, [_, ..])
+            if config.unit.is_none() && config.valid.is_none() && config.mark.is_none() =>
+        {
             let points = config.points.iter().enumerate().map(|(i, point)| {
                 let kind = point.kind.as_ref().unwrap_or(&point.column);
                 Ok(Point {
@@ -122,7 +127,7 @@ fn points(config: &ParquetSource) -> Result<Vec<Point>, FieldError> {
         _ => Err(FieldError::new(
             "points",
             "write either points (each row has several readings), or kind and value, perhaps with \
-             unit and valid (each row is one reading)",
+             unit, mark and valid (each row is one reading)",
         )),
     }
 }
