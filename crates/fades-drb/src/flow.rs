@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Instant;
 
-use fades_task::coverage::{BadRow, LossReason};
+use fades_task::coverage::{BadRow, Gap, LossReason};
 use fades_task::mtw::{Aggregate, Take};
 use fades_task::time::Time;
 
@@ -62,6 +62,7 @@ enum Word {
         readings: u64,
         cited: Option<BadRow>,
     },
+    Gap(Gap),
     Fetched {
         rows: u64,
         bytes: u64,
@@ -153,6 +154,11 @@ impl Outlet {
             readings,
             cited,
         })
+    }
+
+    /// Readings of this time may be missing.
+    pub(crate) fn gap(&self, gap: Gap) -> Result<(), Stopped> {
+        self.say(Word::Gap(gap))
     }
 
     /// The last word: the source has said everything, or failed.

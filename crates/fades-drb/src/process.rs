@@ -140,7 +140,10 @@ fn serve(control: Channel, confined: bool) -> Result<(), ProcessError> {
         confinement,
     })?;
     let served = broker.serve(&control);
+    let engine = Arc::clone(&broker.engine);
     broker.end();
+    // Those who hear devices may hold on to the store for longer.
+    engine.end_recording();
     if let Some(runtime) = runtime {
         // What waits for devices need not be waited for.
         runtime.shutdown_background();

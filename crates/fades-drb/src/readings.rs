@@ -1,11 +1,14 @@
 //! The readings store: what live sources hear, kept on disk.
 //!
 //! ```text
-//! readings/lock
+//! readings/.lock
+//! readings/.clock.json                                 the time that is believed
 //! readings/SOURCE/00000007.head                        what arrived last
 //! readings/SOURCE/2026-11-23_00000001-00000006.parquet  a day, or a part of it
 //! readings/SOURCE/gaps.jsonl                           when readings are missing
 //! ```
+//! No source has a name that begins with a dot.
+//!
 //! Start reading at [`kept`], which says how a reading comes from memory to a
 //! segment. [`disk`] is all that changes the folder; [`scan`] all that reads
 //! segments. Two threads do the work of all sources: `readings-log` writes and
@@ -23,6 +26,8 @@ use std::time::{Duration, Instant};
 
 use fades_task::coverage::LossReason;
 use fades_task::identity::Name;
+use fades_task::resource::Recording;
+use fades_task::time::Time;
 use rustix::fs::FlockOperation;
 
 use crate::chunk::Segment;
@@ -33,6 +38,7 @@ use crate::live::{Heard, now};
 use crate::series::SeriesKey;
 use crate::source::Known;
 
+mod clock;
 mod disk;
 mod frame;
 mod gaps;
@@ -42,6 +48,7 @@ mod merge;
 mod scan;
 mod segment;
 
+use clock::Clock;
 use disk::{Disk, Written};
 use gaps::Gap;
 use kept::{Kept, RecorderState};
@@ -109,9 +116,9 @@ pub(crate) struct Recorder {
 #[derive(Debug)]
 struct AtWork {
     shared: Arc<Shared>,
-    threads: Vec<JoinHandle<()>>,
-    /// Held as long as the store is open.
-    _lock: File,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// The file that is locked as long as the store is open.
+    lock: File,
 }
 
 #[derive(Debug, Default)]
@@ -140,6 +147,9 @@ const LOG: Duration = Duration::from_millis(800);
 /// Segments are looked at so often when nothing else asks for it.
 const KEEP: Duration = Duration::from_secs(30);
 
+/// Most gaps that an operator is shown: the newest.
+const GAPS_SHOWN: usize = 20;
+
 /// Lets nothing else wait for merging.
 const NICE: i32 = 15;
 
@@ -152,7 +162,7 @@ impl Readings {
     fn on(folder: &Path, disk: Arc<Disk>) -> Result<Self, ReadingsError> {
         let failed = |e| ReadingsError::open(folder, e);
         fs::create_dir_all(folder).map_err(failed)?;
-        let lock = File::create(folder.join("lock")).map_err(failed)?;
+        let lock = File::create(folder.join(".lock")).map_err(failed)?;
         match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
@@ -164,14 +174,15 @@ impl Readings {
             disk,
             ..Shared::default()
         });
+        let clock = Clock::open(folder);
         let threads = [
             thread("readings-log", &shared, Shared::log)?,
-            thread("readings-keep", &shared, Shared::keep)?,
+            thread("readings-keep", &shared, move |shared| shared.keep(clock))?,
         ];
         let work = AtWork {
             shared,
-            threads: threads.into(),
-            _lock: lock,
+            threads: Mutex::new(threads.into()),
+            lock,
         };
         Ok(Self {
             folder: folder.to_owned(),
@@ -216,6 +227,11 @@ impl Recorder {
         send(&self.kept, ask, out)
     }
 
+    /// Ends recording, of all sources of the store.
+    pub(crate) fn end(&self) {
+        self.work.end();
+    }
+
     /// The series, with number of readings, oldest and newest.
     pub(crate) fn known(&self) -> Vec<Known> {
         self.kept.known()
@@ -231,24 +247,22 @@ impl Recorder {
         self.kept.state()
     }
 
-    /// How recording goes, in words.
-    pub(crate) fn words(&self) -> String {
+    /// How recording goes, for people.
+    pub(crate) fn report(&self) -> Recording {
         let state = self.state();
-        let mut words = format!(
-            "{} readings recorded since the start, {} bytes on disk",
-            state.recorded, state.bytes
-        );
-        if state.expired > 0 {
-            words += &format!(", {} readings removed", state.expired);
+        let gaps = self.gaps();
+        let newest = gaps.len().saturating_sub(GAPS_SHOWN);
+        let told = gaps[newest..].iter().map(|g| g.told(&self.kept.source));
+        Recording {
+            recorded: state.recorded,
+            waiting: state.waiting,
+            bytes: state.bytes,
+            oldest: state.oldest.map(Time),
+            expired: state.expired,
+            lost: gaps.iter().map(|gap| gap.readings).sum(),
+            gaps: told.collect(),
+            trouble: state.trouble,
         }
-        let lost: u64 = self.gaps().iter().map(|gap| gap.readings).sum();
-        if lost > 0 {
-            words += &format!(", {lost} lost");
-        }
-        if let Some(trouble) = state.trouble {
-            words += &format!("; {trouble}");
-        }
-        words
     }
 }
 
@@ -290,11 +304,19 @@ fn send(kept: &Kept, ask: &Ask, out: &Outlet) -> Result<(), ReadingsError> {
         let effort = scan.effort();
         out.fetched(effort.rows, effort.bytes)?;
     }
-    let lost = snapshot.gaps.iter();
-    let lost = lost.filter(|g| selector.overlaps(g.from, g.to));
-    match lost.map(|g| g.readings).sum() {
-        0 => {}
-        lost => out.lost(LossReason::Overflow, lost, None)?,
+    tell(&snapshot.gaps, kept, ask, out)
+}
+
+/// Says which readings of the range may be missing.
+fn tell(gaps: &[Gap], kept: &Kept, ask: &Ask, out: &Outlet) -> Result<(), ReadingsError> {
+    let within = |gap: &&Gap| ask.selector.overlaps(gap.from, gap.to);
+    let mut lost = 0;
+    for gap in gaps.iter().filter(within) {
+        lost += gap.readings;
+        out.gap(gap.told(&kept.source))?;
+    }
+    if lost > 0 {
+        out.lost(LossReason::Overflow, lost, None)?;
     }
     Ok(())
 }
@@ -309,7 +331,7 @@ fn stopped(ask: &Ask) -> Result<(), Stopped> {
 fn thread(
     name: &str,
     shared: &Arc<Shared>,
-    work: fn(&Shared),
+    work: impl FnOnce(&Shared) + Send + 'static,
 ) -> Result<JoinHandle<()>, ReadingsError> {
     let shared = Arc::clone(shared);
     let thread = std::thread::Builder::new().name(name.to_owned());
@@ -368,7 +390,7 @@ impl Shared {
     }
 
     /// Makes segments, merges and removes them, until the end.
-    fn keep(&self) {
+    fn keep(&self, mut clock: Clock) {
         let own = rustix::thread::gettid();
         if let Err(e) = rustix::process::setpriority_process(Some(own), NICE) {
             tracing::debug!("readings are merged at ordinary priority: {e}");
@@ -385,9 +407,15 @@ impl Shared {
             if end {
                 return;
             }
+            if sources.is_empty() {
+                continue;
+            }
+            let arrived = sources.iter().filter_map(|source| source.arrived).max();
+            let age = clock.look(now(), clock::up(), arrived);
+            clock.save(&self.disk);
             for source in &sources {
                 // A defect of an encoder must not end recording.
-                let kept = catch_unwind(AssertUnwindSafe(|| source.keep(now())));
+                let kept = catch_unwind(AssertUnwindSafe(|| source.keep(now(), &age)));
                 if kept.is_err() {
                     tracing::error!("source {}: making segments panicked", source.source);
                 }
@@ -396,14 +424,30 @@ impl Shared {
     }
 }
 
-impl Drop for AtWork {
-    fn drop(&mut self) {
+impl AtWork {
+    /// Writes what waits, and that the broker ended; what is recorded later is not
+    /// kept.
+    fn end(&self) {
+        let threads = self.threads.lock();
+        let mut threads = threads.unwrap_or_else(PoisonError::into_inner);
+        if threads.is_empty() {
+            return;
+        }
         self.shared.lock().end = true;
         self.shared.log.notify_all();
         self.shared.keep.notify_all();
-        for thread in self.threads.drain(..) {
+        for thread in threads.drain(..) {
             let _ = thread.join();
         }
+        if let Err(e) = rustix::fs::flock(&self.lock, FlockOperation::Unlock) {
+            tracing::debug!("the readings folder stays locked until the broker is gone: {e}");
+        }
+    }
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use fades_task::identity::Name;
 use fades_task::mtw::Take;
+use fades_task::resource::Recording;
 
 use crate::coap::{Coap, CoapError};
 use crate::config::{FieldError, Kind, Source};
@@ -25,7 +26,7 @@ use crate::modbus::{Modbus, ModbusError};
 use crate::mqtt::{Mqtt, MqttError};
 use crate::notes::Notes;
 use crate::parquet::{ParquetError, ParquetFiles};
-use crate::readings::{Readings, ReadingsError, Recorder};
+use crate::readings::{Readings, ReadingsError};
 use crate::secret::{SecretError, Secrets};
 use crate::selector::Selector;
 use crate::series::SeriesKey;
@@ -237,8 +238,7 @@ impl Flowing {
         }
     }
 
-    /// What it reads, in words: a glob or an address without secrets; and how
-    /// recording goes.
+    /// What it reads, in words: a glob or an address without secrets.
     pub(crate) fn reads(&self) -> String {
         let reads = match &self.kind {
             FlowKind::Parquet(parquet) => parquet.reads(),
@@ -248,12 +248,17 @@ impl Flowing {
             FlowKind::Http(http) => http.reads(),
             FlowKind::Coap(coap) => coap.reads(),
         };
-        let Some(live) = self.live() else {
-            return reads;
-        };
-        let recorded = live.recorder().map(Recorder::words);
-        let more = recorded.into_iter().chain(live.unusable_words());
-        more.fold(reads, |reads, more| format!("{reads}; {more}"))
+        let unusable = self.live().and_then(|live| live.unusable_words());
+        match unusable {
+            Some(words) => format!("{reads}; {words}"),
+            None => reads,
+        }
+    }
+
+    /// How its readings are recorded, if they are.
+    pub(crate) fn recording(&self) -> Option<Recording> {
+        let recorder = self.live()?.recorder()?;
+        Some(recorder.report())
     }
 
     /// Its series. Of live sources those heard, configured, discovered or

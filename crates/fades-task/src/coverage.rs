@@ -38,6 +38,10 @@ pub struct Coverage {
     /// The first few devices that failed or were late.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub absent: Vec<Absent>,
+    /// Times of the range in which readings may be missing, because a source that
+    /// is recorded was not heard or not all of what it said was kept; the newest few.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gaps: Vec<Gap>,
     /// Rows (lines of files, records) looked at.
     pub rows: u64,
     /// Bytes fetched from the sources, as they came (compressed, if they were).
@@ -61,6 +65,7 @@ impl Coverage {
             lost: BTreeMap::new(),
             cited: Vec::new(),
             absent: Vec::new(),
+            gaps: Vec::new(),
             rows: 0,
             bytes: 0,
         }
@@ -98,6 +103,23 @@ impl fmt::Display for Absent {
             None => Ok(()),
         }
     }
+}
+
+/// A time in which readings may be missing.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Gap {
+    /// The source.
+    pub source: Name,
+    /// When it begins, by the node's clock.
+    pub from: Time,
+    /// When it ends.
+    pub to: Time,
+    /// Readings of the whole source that were counted as lost in it; nobody knows
+    /// how many there would have been while the node was not running.
+    pub readings: u64,
+    /// Why, in words.
+    pub reason: String,
 }
 
 /// Why a reading was lost.

@@ -116,6 +116,34 @@ pub struct SourceReport {
     pub sample: Vec<Reading>,
     /// Bad rows by reason, and the first few.
     pub coverage: crate::coverage::Coverage,
+    /// How its readings are recorded, if they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recording: Option<Recording>,
+}
+
+/// How the readings of a source are recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Recording {
+    /// Readings that became durable since the broker began.
+    pub recorded: u64,
+    /// Readings that are not durable yet.
+    pub waiting: u64,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// Oldest reading that is kept, as far as it is known: at least its day.
+    pub oldest: Option<Time>,
+    /// Readings removed since the broker began because of their age, or for want of
+    /// room.
+    pub expired: u64,
+    /// Readings that were lost in the gaps that are known.
+    pub lost: u64,
+    /// The newest times in which readings may be missing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gaps: Vec<crate::coverage::Gap>,
+    /// What is wrong, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
 }
 
 /// One reading, for people to look at.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
-use fades_task::coverage::{Absent, BadRow, LossReason};
+use fades_task::coverage::{Absent, BadRow, Gap, LossReason};
 use fades_task::identity::Name;
 use fades_task::time::Time;
 
@@ -50,6 +50,8 @@ pub(crate) struct Outcome {
     pub(crate) answered: HashSet<Arc<str>>,
     /// Those that failed or were late.
     pub(crate) absent: BTreeMap<Arc<str>, Absent>,
+    /// Times in which its readings may be missing.
+    pub(crate) gaps: Vec<Gap>,
     pub(crate) tally: Tally,
     /// Why the source as a whole failed.
     pub(crate) failure: Option<String>,
@@ -180,6 +182,7 @@ impl Assembly {
                 readings,
                 cited,
             } => self.lose(reason, readings, cited),
+            Word::Gap(gap) => self.outcome.gaps.push(gap),
             Word::Fetched { rows, bytes } => {
                 self.outcome.tally.rows += rows;
                 self.outcome.tally.bytes += bytes;

@@ -100,6 +100,16 @@ impl Disk {
         std::fs::remove_file(path)
     }
 
+    /// Replaces a small file: after a power cut it has the old content or the new one.
+    pub(crate) fn replace(self: &Arc<Self>, path: &Path, content: &str) -> io::Result<()> {
+        let new = path.with_extension("tmp");
+        let mut tape = self.create(&new, What::Log)?;
+        tape.write_all(content.as_bytes())?;
+        tape.sync()?;
+        self.rename(&new, path)?;
+        self.sync_folder(path.parent().unwrap_or(Path::new("/")))
+    }
+
     /// Makes the names in a folder durable.
     pub(crate) fn sync_folder(&self, folder: &Path) -> io::Result<()> {
         #[cfg(test)]

@@ -4,13 +4,12 @@
 //! `{"from", "to", "reason", "readings"}`.
 
 use std::fs;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
+use fades_task::coverage;
+use fades_task::identity::Name;
+use fades_task::time::Time;
 use serde::{Deserialize, Serialize};
-
-use super::disk::{Disk, What};
 
 /// A time in which readings may be missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +46,19 @@ impl GapReason {
             Self::Overflow => "more arrived than could be written",
             Self::Disk => "the disk failed or was full",
             Self::Clock => "clocks of devices are more than a day ahead",
+        }
+    }
+}
+
+impl Gap {
+    /// As a task is told.
+    pub(super) fn told(self, source: &Name) -> coverage::Gap {
+        coverage::Gap {
+            source: source.clone(),
+            from: Time(self.from),
+            to: Time(self.to),
+            readings: self.readings,
+            reason: self.reason.words().to_owned(),
         }
     }
 }
@@ -114,14 +126,4 @@ impl Gaps {
     pub(super) fn unsave(&mut self) {
         self.dirty = true;
     }
-}
-
-/// Replaces the file of gaps.
-pub(super) fn save(disk: &Arc<Disk>, path: &Path, content: &str) -> io::Result<()> {
-    let new = path.with_extension("tmp");
-    let mut tape = disk.create(&new, What::Log)?;
-    tape.write_all(content.as_bytes())?;
-    tape.sync()?;
-    disk.rename(&new, path)?;
-    disk.sync_folder(path.parent().unwrap_or(Path::new("/")))
 }

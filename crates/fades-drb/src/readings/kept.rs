@@ -22,7 +22,7 @@ use fades_task::identity::Name;
 
 use super::disk::Disk;
 use super::frame::Row;
-use super::gaps::{self, Gap, GapReason, Gaps};
+use super::gaps::{Gap, GapReason, Gaps};
 use super::head::Head;
 use super::segment::{DAY, Stored};
 use crate::config::Record;
@@ -36,6 +36,10 @@ mod retain;
 
 /// Readings after which a head is made into segments.
 pub(super) const HEAD: usize = 128 << 10;
+
+/// Most readings of a frame: with the names of as many new series it stays well below
+/// what is read as one.
+const FRAME: usize = 32 << 10;
 
 /// Heads that may wait to be made into segments.
 const SEALED: usize = 2;
@@ -55,6 +59,8 @@ pub(super) struct Kept {
     pub(super) source: Name,
     folder: PathBuf,
     record: Record,
+    /// When the newest of what was found arrived, ns since 1970 UTC.
+    pub(super) arrived: Option<i64>,
     disk: Arc<Disk>,
     state: Mutex<State>,
     /// Held while something is written to the head; before `state`.
@@ -89,6 +95,8 @@ struct State {
     /// What is wrong with the log, and with segments.
     log_trouble: Option<String>,
     keep_trouble: Option<String>,
+    /// Why age is not judged by the wall clock.
+    age_trouble: Option<String>,
     expired: u64,
     recorded: u64,
 }
@@ -114,6 +122,8 @@ pub(crate) struct RecorderState {
     pub(crate) in_heads: u64,
     /// Bytes of the files.
     pub(crate) bytes: u64,
+    /// Time of the oldest reading; of those in segments, the beginning of its day.
+    pub(crate) oldest: Option<i64>,
     /// What is wrong, in words.
     pub(crate) trouble: Option<String>,
 }
@@ -177,9 +187,15 @@ impl Kept {
     }
 
     fn append(&self, head: &mut Option<Head>) -> io::Result<()> {
+        while self.append_some(head)? {}
+        Ok(())
+    }
+
+    /// Appends a frame. Whether there was something to append.
+    fn append_some(&self, head: &mut Option<Head>) -> io::Result<bool> {
         let state = self.lock();
         if state.rows.len() == state.durable {
-            return Ok(());
+            return Ok(false);
         }
         let number = state.next_head;
         drop(state);
@@ -192,7 +208,8 @@ impl Kept {
             }
         };
         let state = self.lock();
-        let rows = state.rows[state.durable..].to_vec();
+        let waiting = state.rows[state.durable..].iter();
+        let rows: Vec<Row> = waiting.take(FRAME).copied().collect();
         let mut seen = HashSet::new();
         let new = rows.iter().map(|row| row.series);
         let new = new.filter(|&series| !head.knows(series) && seen.insert(series));
@@ -204,7 +221,7 @@ impl Kept {
         state.durable += rows.len();
         state.recorded += rows.len() as u64;
         state.head_bytes = head.length();
-        Ok(())
+        Ok(true)
     }
 
     /// Leaves a head that cannot be written.
@@ -269,7 +286,7 @@ impl Kept {
         };
         state.saved = Some(Instant::now());
         drop(state);
-        if let Err(e) = gaps::save(&self.disk, &path, &content) {
+        if let Err(e) = self.disk.replace(&path, &content) {
             tracing::debug!("{}: {e}", path.display());
             self.lock().gaps.unsave();
         }
@@ -326,7 +343,7 @@ impl Kept {
 
     pub(super) fn state(&self) -> RecorderState {
         let state = self.lock();
-        let troubles = [&state.log_trouble, &state.keep_trouble];
+        let troubles = [&state.log_trouble, &state.keep_trouble, &state.age_trouble];
         let troubles: Vec<&str> = troubles.into_iter().flatten().map(|t| &**t).collect();
         RecorderState {
             recorded: state.recorded,
@@ -334,6 +351,7 @@ impl Kept {
             waiting: (state.rows.len() - state.durable) as u64,
             in_heads: (state.rows.len() + state.sealed_rows) as u64,
             bytes: state.bytes(),
+            oldest: state.oldest(),
             trouble: (!troubles.is_empty()).then(|| troubles.join("; ")),
         }
     }
@@ -391,6 +409,13 @@ impl State {
             tracing::warn!("source {source}: {words}");
         }
         self.log_trouble = Some(words);
+    }
+
+    fn oldest(&self) -> Option<i64> {
+        let days = self.segments.iter().map(|s| s.name.times().0);
+        let sealed = self.sealed.iter().flat_map(|s| &s.rows);
+        let rows = sealed.chain(&self.rows).map(|row| row.time);
+        days.chain(rows).min()
     }
 
     fn bytes(&self) -> u64 {

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use fades_task::coverage::LossReason;
 use fades_task::mtw::Take;
 
+use super::clock::Age;
 use super::disk::Disk;
 use super::gaps::GapReason;
 use super::kept::Kept;
@@ -18,6 +19,7 @@ use crate::live::Heard;
 use crate::selector::Selector;
 use crate::series::SeriesKey;
 
+mod faults;
 mod files;
 mod processes;
 
@@ -125,6 +127,11 @@ fn names(folder: &Path, ending: &str) -> Vec<String> {
     files
 }
 
+/// A clock that is believed.
+fn sure(now: i64) -> Age {
+    Age { now, held: None }
+}
+
 /// A folder where waiting for the disk is short.
 fn in_memory() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
@@ -133,7 +140,7 @@ fn in_memory() -> tempfile::TempDir {
 /// Lets the days pass: heads become segments, segments are merged.
 fn pass(kept: &Kept, now: i64) {
     kept.log(now);
-    kept.keep(now);
+    kept.keep(now, &sure(now));
 }
 
 #[test]
@@ -331,7 +338,10 @@ fn history(disk: &Arc<Disk>, folder: &Path) -> usize {
             kept.log(now);
             disk.watch.acknowledge(count as usize);
         }
-        kept.keep(NOON + day * DAY + SECOND * 4);
+        {
+            let at = NOON + day * DAY + SECOND * 4;
+            kept.keep(at, &sure(at))
+        };
     }
     pass(&kept, NOON + 6 * DAY);
     kept.end(NOON + 6 * DAY);

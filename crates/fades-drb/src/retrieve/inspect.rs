@@ -70,6 +70,18 @@ impl Engine {
         }
     }
 
+    /// Writes what was recorded; nothing is recorded any more.
+    pub(crate) fn end_recording(&self) {
+        for at_work in self.sources.values() {
+            let Worker::Flow(flow) = &at_work.worker else {
+                continue;
+            };
+            if let Some(recorder) = flow.live().and_then(|live| live.recorder()) {
+                recorder.end();
+            }
+        }
+    }
+
     /// Tries a source and says what is in it.
     pub(crate) fn test(
         self: &Arc<Self>,
@@ -88,7 +100,10 @@ impl Engine {
                 let tested = self.tested(source, at_work, csv, stop);
                 tested.map_err(|e| e.to_string())
             }
-            Worker::Flow(flow) => self.tried(source, at_work, flow, stop),
+            Worker::Flow(flow) => {
+                let tried = self.tried(source, at_work, flow, stop);
+                tried.map_err(|e| with_trouble(e, flow))
+            }
         }
     }
 
@@ -124,6 +139,7 @@ impl Engine {
             sample: sample.collect(),
             devices,
             coverage,
+            recording: None,
         })
     }
 
@@ -178,6 +194,7 @@ impl Engine {
             sample: heard.sample,
             devices,
             coverage,
+            recording: flow.recording(),
         })
     }
 
@@ -392,6 +409,14 @@ impl HeardOf {
         let room = SAMPLE.saturating_sub(self.sample.len());
         let rows = rows.take(room).map(|(t, v)| shown(&series.key, *t, *v));
         self.sample.extend(rows);
+    }
+}
+
+/// What is wrong with a source, and with recording it.
+fn with_trouble(reason: String, flow: &Flowing) -> String {
+    match flow.recording().and_then(|recording| recording.trouble) {
+        Some(trouble) => format!("{reason}; {trouble}"),
+        None => reason,
     }
 }
 

@@ -23,6 +23,9 @@ const MANY_ROWS: usize = 64 << 10;
 /// Most absent devices that are named.
 const MOST_ABSENT: usize = 20;
 
+/// Most gaps that are told: the newest.
+const MOST_GAPS: usize = 20;
+
 /// A retrieval, as far as it has come. Whoever has it can make the next batch.
 pub(super) struct Production {
     resolved: Resolved,
@@ -225,6 +228,7 @@ impl Production {
         let outcome = flow.outcome();
         self.coverage.matched += outcome.asked.len() as u64;
         self.tally.add(outcome.tally);
+        self.coverage.gaps.extend(outcome.gaps);
         let absent = outcome.absent.into_iter();
         let absent: Vec<_> = absent
             .filter(|(device, _)| !outcome.answered.contains(device))
@@ -288,6 +292,9 @@ impl Production {
         self.absent.sort_unstable();
         self.absent.truncate(MOST_ABSENT);
         self.coverage.absent = self.absent;
+        let gaps = &mut self.coverage.gaps;
+        gaps.sort_unstable_by_key(|gap| gap.to);
+        gaps.drain(..gaps.len().saturating_sub(MOST_GAPS));
         settle(&mut self.coverage, self.answered.len(), &self.tally);
         Done {
             coverage: self.coverage,

@@ -1,6 +1,6 @@
 //! A confined broker, and a tender's end of the data channel.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
@@ -66,6 +66,31 @@ impl Broker {
     /// A broker that records in a folder.
     pub(crate) fn recording(sources: &Sources, base: &Path, readings: &Path) -> Self {
         Self::with(sources, base, 256 << 20, 64 << 20, Some(readings))
+    }
+
+    /// One that records, with batches of so many bytes.
+    pub(crate) fn recording_in(sources: &Sources, readings: &Path, chunk: u64) -> Self {
+        Self::with(sources, "/".as_ref(), 256 << 20, chunk, Some(readings))
+    }
+
+    /// As `kill -9` does.
+    pub(crate) fn kill(mut self) {
+        if let Life::Process(child) = &mut self.life {
+            child.kill();
+            child.wait(soon()).unwrap().unwrap();
+        }
+    }
+
+    /// Bytes of memory that its process has, without what is mapped of files.
+    pub(crate) fn memory(&self) -> u64 {
+        let Life::Process(child) = &self.life else {
+            panic!("it is in a thread")
+        };
+        let status = format!("/proc/{}/status", child.id());
+        let status = std::fs::read_to_string(status).unwrap();
+        let line = status.lines().find(|l| l.starts_with("RssAnon:")).unwrap();
+        let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+        kib << 10
     }
 
     fn with(
@@ -323,7 +348,7 @@ pub(crate) fn bytes(memory: &[u64]) -> &[u8] {
 pub(crate) struct Totals {
     pub(crate) series: BTreeMap<(String, String, String), Total>,
     pub(crate) rows: u64,
-    complete: Vec<u32>,
+    complete: HashSet<u32>,
     last: Option<u32>,
 }
 
@@ -345,7 +370,7 @@ impl Totals {
             assert!(self.last.is_none_or(|l| l <= s.id), "series come together");
             self.last = Some(s.id);
             if s.complete {
-                self.complete.push(s.id);
+                self.complete.insert(s.id);
             }
             assert!(s.time.is_sorted() && !s.time.is_empty());
             let key = (s.device.into(), s.location.into(), s.kind.into());

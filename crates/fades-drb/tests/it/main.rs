@@ -17,6 +17,7 @@ mod modbus;
 mod mqtt;
 mod protocol;
 mod reading;
+mod recording;
 mod semantics;
 mod sharing;
 mod web;

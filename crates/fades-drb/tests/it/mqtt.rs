@@ -62,13 +62,13 @@ fn devices(broker: &Broker) -> Vec<Device> {
 }
 
 /// Publishes the numbers from 0 on, until it is dropped.
-struct Ticking {
+pub(crate) struct Ticking {
     over: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Ticking {
-    fn start(mosquitto: &Mosquitto, topic: &'static str, surely: bool) -> Self {
+    pub(crate) fn start(mosquitto: &Mosquitto, topic: &'static str, surely: bool) -> Self {
         let mut publisher = mosquitto.publisher();
         let over = Arc::<AtomicBool>::default();
         let ended = Arc::clone(&over);

@@ -53,6 +53,7 @@ impl Kept {
             saved: None,
             log_trouble: None,
             keep_trouble: None,
+            age_trouble: None,
             expired: 0,
             recorded: 0,
         };
@@ -67,6 +68,7 @@ impl Kept {
             source: source.clone(),
             folder: folder.to_owned(),
             record: *record,
+            arrived: gap.map(|gap| gap.from),
             disk: Arc::clone(disk),
             state: Mutex::new(state),
             head: Mutex::new(head),

@@ -9,6 +9,7 @@ use parquet::errors::ParquetError;
 
 use super::{Kept, Sealed};
 use crate::readings::ReadingsError;
+use crate::readings::clock::Age;
 use crate::readings::disk::{Tape, What};
 use crate::readings::head;
 use crate::readings::merge::{segment, tidy};
@@ -26,9 +27,9 @@ type Days<'a> = BTreeMap<i64, BTreeMap<&'a SeriesKey, Vec<(i64, f64, u8)>>>;
 
 impl Kept {
     /// Does what there is to do.
-    pub(in crate::readings) fn keep(&self, now: i64) {
+    pub(in crate::readings) fn keep(&self, now: i64, age: &Age) {
         let kept = self.flush().and_then(|()| {
-            self.expire(now);
+            self.expire(age);
             self.merge(now)
         });
         let trouble = kept.err().map(|e| e.to_string());
@@ -191,14 +192,20 @@ impl Kept {
 
     /// Removes what is older than is to be kept, and the oldest days while there are
     /// more bytes than there may be.
-    fn expire(&self, now: i64) {
+    fn expire(&self, age: &Age) {
         let keep = self
             .record
             .keep
             .map(|keep| i64::try_from(keep.0).unwrap_or(i64::MAX));
-        let least = keep.map_or(i64::MIN, |keep| now.saturating_sub(keep));
+        let least = keep.map_or(i64::MIN, |keep| age.now.saturating_sub(keep));
         let most = self.record.at_most.map_or(u64::MAX, |most| most.0);
         let mut state = self.lock();
+        if keep.is_some() {
+            if let (Some(words), None) = (&age.held, &state.age_trouble) {
+                tracing::warn!("source {}: {words}", self.source);
+            }
+            state.age_trouble.clone_from(&age.held);
+        }
         state.segments.sort_by_key(|s| s.name);
         let mut gone = Vec::new();
         while let Some(oldest) = state.segments.first() {

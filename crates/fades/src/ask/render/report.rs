@@ -1,10 +1,10 @@
 //! What stood behind an answer: devices, readings, time, isolation, memory.
 
-use fades_task::coverage::{BadRow, Coverage};
+use fades_task::coverage::{BadRow, Coverage, Gap};
 use fades_task::result::{Breakdown, TaskResult};
 
 use super::answer;
-use super::number::{bytes, count, micros};
+use super::number::{bytes, count, micros, moment};
 use super::table::visible;
 use crate::session::{Ink, Session};
 
@@ -24,6 +24,16 @@ pub(crate) fn text(result: &TaskResult, session: &Session) -> String {
     text
 }
 
+/// A time in which readings may be missing.
+pub(crate) fn gap(gap: &Gap) -> String {
+    let (from, to) = (moment(gap.from), moment(gap.to));
+    let lost = match gap.readings {
+        0 => String::new(),
+        readings => format!(", {} readings lost", count(readings)),
+    };
+    format!("{} from {from} to {to}: {}{lost}", gap.source, gap.reason)
+}
+
 fn lines(result: &TaskResult) -> Vec<(&'static str, String)> {
     let mut lines = vec![("task", task(result))];
     if let Some(failure) = &result.failure {
@@ -37,6 +47,9 @@ fn lines(result: &TaskResult) -> Vec<(&'static str, String)> {
         lines.push(("readings", readings(coverage)));
         for row in &coverage.cited {
             lines.push(("", cited(row)));
+        }
+        for told in &coverage.gaps {
+            lines.push(("gap", gap(told)));
         }
         if coverage.marked > 0 {
             let marked = count(coverage.marked);
