@@ -224,5 +224,5 @@ fn a_hundred_thousand_series_take_bounded_memory() {
         .parse()
         .unwrap();
     println!("memory of 100,000 series: {found}");
-    assert!(found < 256 << 20, "{found}");
+    assert!(found < 96 << 20, "{found}");
 }
