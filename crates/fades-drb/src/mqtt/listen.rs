@@ -121,10 +121,9 @@ impl Listener {
 
     /// Waits before the next attempt, shorter when somebody waits for it.
     async fn rest(&self, failures: u32) {
-        let longest = SHORTEST.saturating_mul(1 << failures.min(6)).min(LONGEST);
         // Of many nodes that lost the same broker not all shall come back at once.
         let share = RandomState::new().build_hasher().finish() as f64 / u64::MAX as f64;
-        let rest = longest.mul_f64(0.5 + share / 2.0);
+        let rest = pause(failures, share);
         tokio::time::sleep(rest.min(SHORTEST)).await;
         let left = rest.saturating_sub(SHORTEST);
         let _ = tokio::time::timeout(left, self.hurry.notified()).await;
@@ -268,6 +267,12 @@ impl Listener {
     }
 }
 
+/// How long is waited after so many failures in a row; `share`: any from 0 to 1.
+fn pause(failures: u32, share: f64) -> Duration {
+    let longest = SHORTEST.saturating_mul(1 << failures.min(6)).min(LONGEST);
+    longest.mul_f64(0.5 + share / 2.0)
+}
+
 impl Passage {
     /// What a topic names; remembered, because devices use theirs again and again.
     fn named(&mut self, shape: &Shape, topic: &[u8]) -> Option<Arc<Named>> {
@@ -280,5 +285,39 @@ impl Passage {
             self.names.insert(topic.into(), named.clone());
         }
         named
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LONGEST, Passage, REMEMBERED, SHORTEST, pause};
+    use crate::mqtt::shape::Shape;
+    use crate::series::MAX_SERIES;
+
+    #[test]
+    fn waits_grow_to_a_minute_and_no_further() {
+        assert_eq!(pause(0, 1.0), SHORTEST);
+        assert_eq!(pause(3, 1.0), SHORTEST * 8);
+        for failures in [6, 7, 40, u32::MAX] {
+            assert_eq!(pause(failures, 1.0), LONGEST);
+            assert_eq!(pause(failures, 0.0), LONGEST / 2);
+        }
+    }
+
+    #[test]
+    fn topics_are_remembered_up_to_a_number_and_a_length() {
+        let config = serde_json::json!({ "url": "mqtt://h", "topic": "site/{device}/{kind}/{_}" });
+        let shape = Shape::compile(&serde_json::from_value(config).unwrap()).unwrap();
+        let mut passage = Passage::default();
+        let mut named = |topic: String| passage.named(&shape, topic.as_bytes());
+        let long = format!("site/d/t/{}", "x".repeat(REMEMBERED));
+        assert_eq!(&**named(long).unwrap().device.as_ref().unwrap(), "d");
+        for i in 0..MAX_SERIES + 10 {
+            // Every other one is none of the source's.
+            let topic = if i % 2 == 0 { "other" } else { "site" };
+            assert_eq!(named(format!("{topic}/{i}/t/x")).is_some(), i % 2 == 1);
+        }
+        assert_eq!(passage.names.len(), MAX_SERIES);
+        assert!(passage.names.keys().all(|topic| topic.len() <= REMEMBERED));
     }
 }

@@ -293,9 +293,9 @@ fn blocks_that_do_not_fit_are_no_answer() {
     let good = bytes(0, true, 0, 16);
     let lies: [Lie; 7] = [
         // It begins in the middle; with less, or more, than a block.
-        after(bytes(1, true, 0, 16), vec![]),
-        after(bytes(0, true, 0, 15), vec![]),
-        after(bytes(0, true, 0, 17), vec![]),
+        after(bytes(1, true, 0, 16), bytes(2, false, 0, 4)),
+        after(bytes(0, true, 0, 15), bytes(1, false, 0, 4)),
+        after(bytes(0, true, 0, 17), bytes(1, false, 0, 4)),
         // The next is none, another one, of another size, or too long.
         after(good.clone(), b"\xff1".to_vec()),
         after(good.clone(), bytes(2, false, 0, 4)),
