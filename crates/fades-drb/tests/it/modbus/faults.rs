@@ -18,6 +18,8 @@ enum Fault {
     Closed,
     Endless,
     Long,
+    /// A good answer, when nobody waits for it any more.
+    Late,
     /// An exception with this code.
     Exception(u8),
 }
@@ -62,6 +64,10 @@ fn connection(mut stream: TcpStream, fault: Fault) {
                 return;
             }
             Fault::Closed => return,
+            Fault::Late => {
+                std::thread::sleep(std::time::Duration::from_millis(500));
+                stream.write_all(&good)
+            }
             Fault::Long => {
                 let head = [request[0], request[1], 0, 0, 0, 7, 2, 3, 4];
                 stream.write_all(&[&head[..], &[0, 215, 0, 215]].concat())
@@ -137,6 +143,29 @@ fn an_endless_answer_is_none() {
 #[test]
 fn a_long_answer_is_none() {
     fails(Fault::Long, "a long answer: 2 values instead of 1");
+}
+
+#[test]
+fn an_answer_that_comes_too_late_is_not_taken_for_the_next_one() {
+    fails(Fault::Late, "no answer within");
+}
+
+#[test]
+fn a_device_that_closes_after_each_answer_is_asked_anew() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut request = [0; 12];
+            if stream.read_exact(&mut request).is_ok() {
+                let good = [request[0], request[1], 0, 0, 0, 5, request[6], 3, 2, 0, 215];
+                let _ = stream.write_all(&good);
+            }
+        }
+    });
+    let broker = start(&format!("url = \"tcp://{address}\""), &[1, 2, 3], ONE);
+    let (coverage, _) = asked(&broker, now(), "10s");
+    assert_eq!((coverage.answered, coverage.failed), (3, 0), "{coverage:?}");
 }
 
 #[test]
