@@ -16,6 +16,7 @@ mod density;
 mod hello;
 mod influx;
 mod modbus;
+mod mqtt;
 mod parts;
 mod rss;
 mod small_host;
@@ -73,6 +74,7 @@ names! {
     Rss "rss" rss::run,
     Hello "hello" hello::run,
     Influx "influx" influx::run,
+    Mqtt "mqtt" mqtt::run,
     Steady "steady" steady::run,
     Modbus "modbus" modbus::run,
     Parts "parts" parts::run,

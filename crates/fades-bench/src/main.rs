@@ -13,6 +13,7 @@
 
 mod arguments;
 mod bench;
+mod broker;
 mod cgroup;
 mod fault;
 mod figure;
