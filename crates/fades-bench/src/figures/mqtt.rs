@@ -168,7 +168,8 @@ impl Flood {
         let mut packets = Vec::new();
         for i in 0..messages {
             let topic = format!("{place}/room-{}/temperature", i % DEVICES);
-            let value = format!("{}.{}", 10 + i % 20, i % 10);
+            // The store keeps one of those of a device that say the same at the same time.
+            let value = format!("{}.5", 10_000 + i / DEVICES);
             packet(&mut packets, &topic, &value, qos, i);
         }
         Ok(Self {
