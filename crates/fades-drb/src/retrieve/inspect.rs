@@ -1,6 +1,6 @@
 //! What there is, without fetching it: resources, a source's test, previews.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use fades_task::coverage::Coverage;
 use fades_task::identity::Name;
 use fades_task::mtw::{Dto, Take};
-use fades_task::resource::{Device, Preview, Reading, SeriesInfo, SourceReport};
+use fades_task::resource::{Device, Preview, Reading, SourceReport};
 use fades_task::result::RetrievalFailure;
-use fades_task::time::Time;
 
+use self::catalogue::{devices, has_readings, in_unit, indexed, planned, shown};
 use super::production::settle;
 use super::{Demands, Engine, Halt, Has, Part, Resolved, chain, read_failed, source_failed};
 use crate::answers::Earlier;
@@ -21,17 +21,14 @@ use crate::flow::{Ahead, Ask, Assembly, Outcome};
 use crate::selector::Selector;
 use crate::series::SeriesKey;
 use crate::source::{AtWork, Flowing, Known, Worker};
-use crate::units;
+
+mod catalogue;
 
 /// Rows that a source's test shows.
 const SAMPLE: usize = 3;
 
 /// How long a test or a preview lets a source talk.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// What is known of a series: readings (when they were counted), times of the
-/// oldest and newest.
-type Extent = (Option<u64>, Option<i64>, Option<i64>);
 
 impl Engine {
     /// All devices. A source that fails is left out and said in the log; its
@@ -418,98 +415,4 @@ fn with_trouble(reason: String, flow: &Flowing) -> String {
         Some(trouble) => format!("{reason}; {trouble}"),
         None => reason,
     }
-}
-
-fn shown(key: &SeriesKey, time: i64, value: f64) -> Reading {
-    Reading {
-        time: Time(time),
-        device: key.device.to_string(),
-        location: key.location.to_string(),
-        kind: key.kind.to_string(),
-        value,
-        unit: key.unit.to_string(),
-    }
-}
-
-/// A reading in the unit that a DTO asks for; `None` when it cannot be.
-fn in_unit(mut reading: Reading, unit: Option<&str>) -> Option<Reading> {
-    if let Some(unit) = unit {
-        reading.value = units::conversion(&reading.unit, unit)?.of(reading.value);
-        unit.clone_into(&mut reading.unit);
-    }
-    Some(reading)
-}
-
-fn has_readings(device: &&Device) -> bool {
-    let mut series = device.series.iter();
-    series.any(|s| s.readings.is_some_and(|n| n > 0))
-}
-
-/// What the indexes know of each series.
-fn indexed(plan: &Plan) -> HashMap<u32, Extent> {
-    let mut known: HashMap<u32, Extent> = HashMap::new();
-    let blocks = plan.files.iter().flat_map(|f| &f.blocks);
-    for span in blocks.flat_map(|b| &b.spans) {
-        let (readings, oldest, newest) = known.entry(span.series).or_default();
-        *readings = Some(readings.unwrap_or_default() + span.readings);
-        *oldest = Some(oldest.map_or(span.oldest, |o| o.min(span.oldest)));
-        *newest = (*newest).max(Some(span.newest));
-    }
-    known
-}
-
-/// The series of a plan.
-fn planned(plan: &Plan, extents: &HashMap<u32, Extent>) -> Vec<Known> {
-    let known = plan.series.iter().map(|s| {
-        let extent = extents.get(&s.number).copied();
-        let (readings, oldest, newest) = extent.unwrap_or((Some(0), None, None));
-        Known {
-            key: s.key.clone(),
-            readings,
-            oldest,
-            newest,
-        }
-    });
-    known.collect()
-}
-
-/// The devices of these series, a device at two locations twice.
-fn devices(source: &Name, at_work: Option<&AtWork>, known: Vec<Known>) -> Vec<Device> {
-    let mut found: BTreeMap<(Arc<str>, Arc<str>), Vec<SeriesInfo>> = BTreeMap::new();
-    for Known {
-        key,
-        readings,
-        oldest,
-        newest,
-    } in known
-    {
-        let info = SeriesInfo {
-            kind: key.kind.to_string(),
-            unit: key.unit.to_string(),
-            readings,
-            oldest: oldest.map(Time),
-            newest: newest.map(Time),
-        };
-        found
-            .entry((key.device, key.location))
-            .or_default()
-            .push(info);
-    }
-    let live = match at_work.map(|a| &a.worker) {
-        Some(Worker::Flow(flow)) => flow.live(),
-        Some(Worker::Csv(_)) | None => None,
-    };
-    let device = |((device, location), series): ((Arc<str>, Arc<str>), Vec<SeriesInfo>)| {
-        let note = at_work.and_then(|a| a.notes.of(&device));
-        Device {
-            source: source.clone(),
-            device: device.to_string(),
-            location: location.to_string(),
-            labels: note.map(|n| n.labels.clone()).unwrap_or_default(),
-            at: note.and_then(|n| n.at),
-            liveness: live.map(|live| live.liveness(&device)),
-            series,
-        }
-    };
-    found.into_iter().map(device).collect()
 }
