@@ -30,10 +30,7 @@ pub(crate) fn run(tree: &Tree, words: &[&str]) -> Result<ExitCode, Fault> {
             return Ok(ExitCode::SUCCESS);
         }
     }
-    // What a function links is built for functions: on the host it is a library of
-    // tests only, and does not go together with what else links std.
-    let words = ["build", "--release", "--workspace", "--locked"];
-    must(tree.cargo(&words).args(["--exclude", "fades-sdk"]))?;
+    must(&mut tree.build(&["--release"]))?;
     let images = functions::build(tree, "release")?;
     let natively = natively(tree)?;
     let mut bench = Command::new(tree.binary("release", "fades-bench"));

@@ -57,7 +57,7 @@ fn run(words: &[&str]) -> Result<ExitCode, Fault> {
         ["test", "--quick"] => suite::run(&tree, suite::Extent::Quick),
         ["demo", rest @ ..] => demo::run(&tree, rest),
         ["functions"] => {
-            tree::must(&mut tree.cargo(&["build", "--workspace", "--locked"]))?;
+            tree::must(&mut tree.build(&[]))?;
             functions::build(&tree, "debug").map(|_| ExitCode::SUCCESS)
         }
         ["bench", rest @ ..] => bench::run(&tree, rest),

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use crate::emulated::{self, Outcome};
 use crate::tally::Tally;
-use crate::tree::{Fault, Tree, succeeds};
+use crate::tree::{Fault, SDK, Tree, succeeds};
 use crate::{arrows, documents, functions, system};
 
 /// How much is run.
@@ -30,7 +30,8 @@ pub(crate) fn run(tree: &Tree, extent: Extent) -> Result<ExitCode, Fault> {
     suite.step("arrows", |s| Ok(s.all_right(&arrows::check(tree)?)))?;
     suite.clippy()?;
     suite.step("build", |s| {
-        succeeds(&mut s.tree.cargo(&["build", "--workspace", "--locked"]))
+        let alone = succeeds(&mut s.tree.cargo(&["build", "-p", SDK, "--locked"]))?;
+        Ok(succeeds(&mut s.tree.build(&[]))? && alone)
     })?;
     suite.step("functions", |s| {
         Ok(functions::build(s.tree, "debug").is_ok())
@@ -155,16 +156,13 @@ impl<'a> Suite<'a> {
 
     fn documentation(&mut self) -> Result<(), Fault> {
         self.step("documentation", |s| {
-            let words = [
-                "doc",
-                "--workspace",
-                "--no-deps",
-                "--locked",
-                "--document-private-items",
-            ];
-            let mut command = s.tree.cargo(&words);
-            command.env("RUSTDOCFLAGS", "-Dwarnings");
-            let built = succeeds(&mut command)?;
+            let mut built = true;
+            for what in [&["--workspace", "--exclude", SDK][..], &["-p", SDK]] {
+                let words = ["doc", "--no-deps", "--locked", "--document-private-items"];
+                let mut command = s.tree.cargo(&words);
+                command.args(what).env("RUSTDOCFLAGS", "-Dwarnings");
+                built &= succeeds(&mut command)?;
+            }
             Ok(s.all_right(&documents::check(s.tree)?) && built)
         })
     }

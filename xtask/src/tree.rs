@@ -5,6 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// The crate that functions link; by itself it is built and documented as for them.
+pub(crate) const SDK: &str = "fades-sdk";
+
 /// Why a task could not be carried out.
 #[derive(Debug)]
 pub(crate) enum Fault {
@@ -72,6 +75,14 @@ impl Tree {
         let mut command = Command::new(cargo);
         command.current_dir(&self.root).args(words);
         command.env("CARGO_TARGET_DIR", &self.target);
+        command
+    }
+
+    /// Builds everything that runs on the host: all but what a function links, which
+    /// has a panic handler of its own.
+    pub(crate) fn build(&self, words: &[&str]) -> Command {
+        let mut command = self.cargo(&["build", "--workspace", "--exclude", SDK, "--locked"]);
+        command.args(words);
         command
     }
 
