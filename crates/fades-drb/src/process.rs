@@ -88,7 +88,7 @@ pub fn run(control: Channel) -> Result<(), ProcessError> {
     serve(control, false)
 }
 
-/// As [`run`], confined for good before anything of a source is read: for a
+/// As [`run()`], confined for good before anything of a source is read: for a
 /// process that is a broker and nothing else, before any other thread exists.
 /// What the host does not offer is left out; the report says so.
 ///

@@ -1,5 +1,5 @@
 //! Heads: files to which readings are appended as they arrive, until they are
-//! made into segments. See [`frame`](super::frame) for what is in them.
+//! made into segments. See [`frame`] for what is in them.
 
 use std::fs;
 use std::io::{self, Write};
