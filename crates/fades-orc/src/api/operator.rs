@@ -8,7 +8,7 @@ use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::request::Parts;
 use fades_task::message::BrokerReport;
-use fades_task::mtw::Retrieve;
+use fades_task::mtw::{Mtw, Retrieve};
 use fades_task::quantity;
 use fades_task::resource::SourceReport;
 use tokio::sync::oneshot;
@@ -88,6 +88,10 @@ pub(super) async fn preview(
     blocking(&api, move |api| api.caller(&parts)?.may_read()).await?;
     let malformed = |e: &dyn std::fmt::Display| Problem::new(MALFORMED, format!("preview: {e}"));
     let wanted: PreviewRequest = serde_json::from_slice(&bytes).map_err(|e| malformed(&e))?;
+    if !(1..=Mtw::RETRIEVE_MAX).contains(&wanted.retrieve.len()) {
+        let entries = format!("retrieve: write 1 to {} entries", Mtw::RETRIEVE_MAX);
+        return Err(malformed(&entries));
+    }
     wanted
         .retrieve
         .iter()

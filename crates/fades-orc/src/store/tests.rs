@@ -313,3 +313,24 @@ fn lists_go_from_new_to_old_page_by_page() {
     assert_eq!((second.tasks[0].id.clone(), second.next), (name("a"), None));
     assert_eq!(store.counts().queued, 3);
 }
+
+#[test]
+fn earlier_answers_are_the_newest_of_one_service_as_far_as_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    for (id, readings) in [("a", "first"), ("b", ""), ("c", "third")] {
+        accept(&store, id);
+        let mut commit = end_of(id, &[0x18, 0x2a]);
+        commit.readings = readings.into();
+        let end = Write::End(Ending::new(&commit, &Logs::default()));
+        assert!(store.store(&[end], &[]).unwrap().applied[0]);
+    }
+    let task = store.summary(&name("a")).unwrap().unwrap();
+    let answers = |service: &fades_task::identity::Name, most| {
+        store.answers(service, &task.name, most).unwrap()
+    };
+    assert_eq!(answers(&task.service, 10), [b"third", b"first"]);
+    assert_eq!(answers(&task.service, 9), [b"third"]);
+    assert!(answers(&task.service, 4).is_empty());
+    assert!(answers(&name("another"), 10).is_empty());
+}

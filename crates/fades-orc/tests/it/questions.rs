@@ -1,7 +1,8 @@
 //! What an operator and a submitter ask besides.
 
-use fades_orc::api::types::{FunctionList, NodeInfo, Plan, Resources};
+use fades_orc::api::types::{FunctionList, NodeInfo, Plan, Previews, Resources};
 use fades_task::limits::Isolation;
+use fades_task::mtw::Mtw;
 use serde_json::json;
 
 use crate::site::{Site, digest, signed, task};
@@ -28,6 +29,22 @@ fn a_plan_pins_decides_and_previews_without_anything_happening() {
     assert!(plan.refusal.unwrap().contains("fades publish"));
     node.post("/v1/plan", b"{}").refuses(400, "missing field");
     node.get("/v1/tasks/t1").refuses(404, "no task");
+}
+
+#[test]
+fn a_preview_has_as_many_entries_as_a_task_may_have() {
+    let site = Site::new();
+    let node = site.start();
+    let asked = |entries: usize| {
+        let entry = |i: usize| json!({ "name": format!("r{i}") });
+        let retrieve: Vec<_> = (0..entries).map(entry).collect();
+        let body = json!({ "retrieve": retrieve });
+        node.post("/v1/preview", &serde_json::to_vec(&body).unwrap())
+    };
+    let previews: Previews = asked(Mtw::RETRIEVE_MAX).json();
+    assert_eq!(previews.retrieve.len(), Mtw::RETRIEVE_MAX);
+    asked(Mtw::RETRIEVE_MAX + 1).refuses(400, "1 to 32 entries");
+    asked(0).refuses(400, "1 to 32 entries");
 }
 
 #[test]
