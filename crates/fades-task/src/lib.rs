@@ -4,13 +4,14 @@
 //! ([`mtw`]), its limits ([`limits`]) and quantities ([`quantity`], [`time`]),
 //! how a run ends ([`exit`], [`result`]), which data stood behind an answer
 //! ([`coverage`]), and what the processes of a node tell each other
-//! ([`message`], [`dial`]). JSON on the wire, TOML for people, and the command line use
-//! the same types.
+//! ([`message`], [`courier`], [`dial`]). JSON on the wire, TOML for people, and the
+//! command line use the same types.
 //!
 //! Nothing here reads a clock, a file or a socket: time comes in as an
 //! argument.
 
 pub mod cbor;
+pub mod courier;
 pub mod coverage;
 pub mod dial;
 pub mod exit;
