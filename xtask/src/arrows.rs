@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::tree::{Fault, Tree, output};
 
 /// A crate, and the crates of this workspace that it may depend on.
-const ALLOWED: [(&str, &[&str]); 12] = [
+const ALLOWED: [(&str, &[&str]); 13] = [
     ("fades-abi", &[]),
     ("fades-sdk", &["fades-abi"]),
     ("fades-build", &["fades-abi"]),
@@ -16,7 +16,11 @@ const ALLOWED: [(&str, &[&str]); 12] = [
     ("fades-wire", &[]),
     ("fades-tender", &["fades-abi", "fades-task", "fades-wire"]),
     ("fades-trust", &["fades-task"]),
-    ("fades-drb", &["fades-abi", "fades-task", "fades-wire"]),
+    ("fades-outside", &["fades-task", "fades-wire"]),
+    (
+        "fades-drb",
+        &["fades-abi", "fades-outside", "fades-task", "fades-wire"],
+    ),
     ("fades-orc", &["fades-task", "fades-trust", "fades-wire"]),
     (
         "fades",
@@ -25,6 +29,7 @@ const ALLOWED: [(&str, &[&str]); 12] = [
             "fades-build",
             "fades-drb",
             "fades-orc",
+            "fades-outside",
             "fades-task",
             "fades-tender",
             "fades-trust",
@@ -38,6 +43,7 @@ const ALLOWED: [(&str, &[&str]); 12] = [
             "fades-abi",
             "fades-drb",
             "fades-orc",
+            "fades-outside",
             "fades-task",
             "fades-tender",
             "fades-trust",

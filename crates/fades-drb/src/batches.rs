@@ -24,7 +24,6 @@ mod tmpfs;
 
 pub(crate) use budget::{Budget, Lease, Urgency};
 pub(crate) use place::Place;
-pub(crate) use tmpfs::own_user_namespace;
 
 /// Why there is no batch file.
 #[derive(Debug, thiserror::Error)]

@@ -15,7 +15,6 @@ use serde_json::{Map, Value};
 
 mod coap;
 mod common;
-mod connection;
 mod csv;
 mod guess;
 mod http;
@@ -27,14 +26,17 @@ mod payload;
 
 pub use coap::{Addresses, CoapSource, Paths};
 pub use common::{Common, DeviceNote, Record};
-pub use connection::{Auth, SecretFile, Tls};
 pub use csv::{CsvSource, Encoding, Patterns, Point, TimeColumns};
 pub use http::{HttpSource, Urls};
 pub use influx::{InfluxPoint, InfluxSource, InfluxTags};
 pub use modbus::{Coding, ModbusRegister, ModbusSource, ModbusUnit, Order, Parity, Table};
-pub use mqtt::{MqttSource, MqttVersion, Topics};
+pub use mqtt::{MqttSource, Topics};
 pub use parquet::{ParquetPoint, ParquetSource, ParquetTime, TimeUnit};
 pub use payload::{FormedTime, PayloadFormat, TimeAt, TimeForm, Values};
+
+pub use fades_outside::connection::{Auth, SecretFile, Tls};
+pub(crate) use fades_outside::field::FieldError;
+pub use fades_outside::mqtt::MqttVersion;
 
 /// The sources of a node, by name.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -126,43 +128,13 @@ pub enum SourcesError {
     },
 }
 
-/// What is wrong with one field of a source.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct FieldError {
-    /// The field below the source, such as `time.column`.
-    pub(crate) field: String,
-    /// What is wrong, with the remedy.
-    pub(crate) reason: String,
-}
-
-impl FieldError {
-    pub(crate) fn new(field: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self {
-            field: field.into(),
-            reason: reason.into(),
-        }
-    }
-
-    /// A text that stands for itself must not look like a template of those sources
-    /// that have such.
-    pub(crate) fn plain(field: &str, text: Option<&str>) -> Result<(), Self> {
-        match text.filter(|t| t.contains(['{', '}'])) {
-            None => Ok(()),
-            Some(text) => Err(Self::new(
-                field,
-                format!(
-                    "{text:?} is no template here, it is taken as it stands: write it without braces"
-                ),
-            )),
-        }
-    }
-
+impl SourcesError {
     /// The error of the whole configuration.
-    pub(crate) fn of(self, source: &Name) -> SourcesError {
-        SourcesError::Field {
+    pub(crate) fn of(source: &Name, wrong: FieldError) -> Self {
+        Self::Field {
             name: source.clone(),
-            field: format!(".{}", self.field),
-            reason: self.reason,
+            field: format!(".{}", wrong.field),
+            reason: wrong.reason,
         }
     }
 }
@@ -243,7 +215,7 @@ impl Source {
         };
         checked
             .and_then(|()| self.common.check(self.kind.is_live()))
-            .map_err(|e| e.of(name))
+            .map_err(|e| SourcesError::of(name, e))
     }
 }
 

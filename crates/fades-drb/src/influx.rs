@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use crate::client::{Client, ClientError, Times, TokenWord};
+use crate::client::{Access, Client, ClientError, Times, TokenWord};
 use crate::config::{FieldError, InfluxSource};
 use crate::flow::{Ask, Outlet, Stopped};
 use crate::selector::Selector;
@@ -104,10 +104,16 @@ impl Influx {
             connect: stall.min(Duration::from_secs(10)),
             head: stall,
             stall,
+            whole: None,
         };
-        let (auth, tls) = (config.auth.as_ref(), config.tls.as_ref());
-        let word = TokenWord::Token;
-        let client = Client::new(&config.url, auth, word, tls, setting, times, config.gzip)?;
+        let access = Access {
+            auth: config.auth.clone(),
+            word: TokenWord::Token,
+            tls: config.tls.clone(),
+            times,
+            gzip: config.gzip,
+        };
+        let client = Client::new(&config.url, access, &setting.means())?;
         let place = config.database.as_ref().or(config.bucket.as_ref());
         let measurements = config.measurement.as_slice().join(", ");
         Ok(Self {

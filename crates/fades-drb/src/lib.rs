@@ -50,14 +50,11 @@ pub mod process;
 
 mod answers;
 mod batches;
-mod breaker;
 mod chunk;
-mod client;
 mod coap;
 mod columns;
 mod confine;
 mod csv;
-mod dial;
 mod flow;
 mod hands;
 mod http;
@@ -72,9 +69,11 @@ mod payload;
 mod pool;
 mod readings;
 mod retrieve;
-mod secret;
 mod selector;
 mod series;
 mod source;
 mod tally;
 mod units;
+
+/// What the courier has too.
+use fades_outside::{breaker, client, dial, secret};

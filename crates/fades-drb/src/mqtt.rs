@@ -17,7 +17,6 @@ use crate::live::Live;
 use crate::selector::Selector;
 use crate::source::Setting;
 
-mod address;
 mod link;
 mod listen;
 mod shape;

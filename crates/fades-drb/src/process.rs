@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use fades_outside::confine::own_user_namespace;
 use fades_task::message::{BrokerReport, BrokerRequest, Confinement};
 use fades_task::result::RetrievalFailure;
 use fades_wire::{Arrival, Channel, Frame, Inbox, MAX_JSON, WireError};
@@ -28,9 +29,9 @@ use rustix::io::Errno;
 use tokio::runtime::Runtime;
 
 use crate::answers::Earlier;
-use crate::batches::{Batches, own_user_namespace};
+use crate::batches::Batches;
 use crate::config::Sources;
-use crate::confine::{self, Reach};
+use crate::confine;
 use crate::dial::Dial;
 use crate::hands::Hands;
 use crate::pool::Pool;
@@ -202,7 +203,7 @@ fn configured(
     let readings = readings.filter(|_| recorded);
     let confinement = if confined {
         let credentials = credentials.as_deref().map(Path::new);
-        let mut reach = Reach::of(&sources, Path::new(&base), credentials);
+        let mut reach = confine::reach(&sources, Path::new(&base), credentials);
         reach.asks = !frame.descriptors.is_empty();
         if let Some(folder) = &readings {
             // It must be there to be allowed.

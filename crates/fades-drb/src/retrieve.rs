@@ -108,7 +108,8 @@ impl Engine {
         batches: Batches,
     ) -> Result<Self, SourcesError> {
         let at_work = sources.0.iter().map(|(name, source)| {
-            let at_work = AtWork::new(name, source, setting).map_err(|e| e.of(name))?;
+            let at_work =
+                AtWork::new(name, source, setting).map_err(|e| SourcesError::of(name, e))?;
             Ok((name.clone(), at_work))
         });
         Ok(Self {

@@ -5,7 +5,7 @@
 //! [`flow`](crate::flow)). Flows are either *stores*, which keep their readings
 //! themselves, or *live*, whose readings come and go (see [`live`](crate::live)).
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,6 +14,7 @@ use fades_task::identity::Name;
 use fades_task::mtw::Take;
 use fades_task::resource::Recording;
 
+use crate::client::Means;
 use crate::coap::{Coap, CoapError};
 use crate::config::{FieldError, Kind, Source};
 use crate::csv::CsvFiles;
@@ -323,8 +324,11 @@ fn heard(live: &Live) -> Vec<Known> {
 }
 
 impl Setting {
-    /// A file's path: relative ones begin at the base.
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.base.join(Path::new(name))
+    /// What talks to a server or a broker needs of it.
+    pub(crate) fn means(&self) -> Means {
+        Means {
+            secrets: self.secrets.clone(),
+            dial: self.dial.clone(),
+        }
     }
 }

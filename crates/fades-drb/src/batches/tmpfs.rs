@@ -6,10 +6,7 @@
 //! that no way leads from that descriptor to writing: opening it again through
 //! `/proc` meets the read-only mount, as root too. When the broker ends, however
 //! it ends, the file system is gone.
-#![expect(
-    unsafe_code,
-    reason = "a thread and a process leave their namespaces here"
-)]
+#![expect(unsafe_code, reason = "a thread leaves its mount namespace here")]
 
 use std::fs::File;
 use std::io;
@@ -147,22 +144,4 @@ fn roots(folder: &Path, size: u64, huge: &str) -> io::Result<Roots> {
         writable,
         read_only: open(folder, root, Mode::empty())?,
     })
-}
-
-/// Gives a process that is not root the right to mount, for itself alone: a user
-/// namespace in which it is who it was. Only while the process has one thread;
-/// otherwise, and where the host forbids it, nothing happens and the reason is
-/// given.
-pub(crate) fn own_user_namespace() -> io::Result<()> {
-    let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
-    if user.is_root() {
-        return Ok(());
-    }
-    // SAFETY: the kernel refuses this to a process with more than one thread,
-    // so no other thread can see state change; descriptors stay as they are.
-    unsafe { unshare_unsafe(UnshareFlags::NEWUSER) }?;
-    std::fs::write("/proc/self/setgroups", "deny")?;
-    let (user, group) = (user.as_raw(), group.as_raw());
-    std::fs::write("/proc/self/uid_map", format!("{user} {user} 1"))?;
-    std::fs::write("/proc/self/gid_map", format!("{group} {group} 1"))
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use fades_outside::mqtt::MqttVersion;
 use fades_task::quantity::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -85,18 +86,6 @@ impl Topics {
             Self::Any(topics) => topics,
         }
     }
-}
-
-/// Versions of MQTT.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-pub enum MqttVersion {
-    /// MQTT 3.1.1.
-    #[default]
-    #[serde(rename = "3.1.1")]
-    V3,
-    /// MQTT 5.
-    #[serde(rename = "5")]
-    V5,
 }
 
 const fn yes() -> bool {

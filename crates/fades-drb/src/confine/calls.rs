@@ -1,44 +1,14 @@
 //! The system calls that a broker makes, and no others.
 //!
-//! Others fail with `EPERM`: libraries then do without. Calls that begin or
-//! inspect processes, mount, load code or reach the kernel's rarer corners are
-//! not in the list.
+//! Calls that begin or inspect processes, mount, load code or reach the kernel's
+//! rarer corners are not in the list.
 
-use std::collections::BTreeMap;
-
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule, TargetArch,
-};
-
-use super::{ConfineError, Reach};
-
-/// When a call is allowed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum When {
-    Always,
-    /// When the broker connects by itself.
-    Direct,
-    /// When it does, and a source asks devices over UDP.
-    Udp,
-    /// Unless the third argument asks for executable memory.
-    NotExecutable,
-    /// A new thread, not a new process, and in no new namespace.
-    Thread,
-    /// When the argument of this number, masked, is this.
-    Is(u8, u64, u64),
-    /// `ioctl` with this request, when a source has a serial port.
-    Serial(u64),
-}
+use fades_outside::confine::calls::{Call, WHOLE, When};
 
 use When::{Always, Direct, Is, NotExecutable, Serial, Thread, Udp};
 
-const WHOLE: u64 = u32::MAX as u64;
-const INET: u64 = libc::AF_INET as u64;
-const INET6: u64 = libc::AF_INET6 as u64;
-
 /// What the broker may still do, and why.
-pub(super) const ALLOWED: &[(i64, When, &str)] = &[
+pub(super) static ALLOWED: &[Call] = &[
     (libc::SYS_openat, Always, "opens files of sources"),
     (libc::SYS_read, Always, "reads"),
     (libc::SYS_pread64, Always, "reads"),
@@ -248,103 +218,3 @@ pub(super) const ALLOWED: &[(i64, When, &str)] = &[
     (libc::SYS_exit, Always, "ends a thread"),
     (libc::SYS_exit_group, Always, "ends"),
 ];
-
-/// Sockets of a broker that connects by itself: TCP and UDP, no raw ones, and none
-/// that lead to other programs of this host.
-const SOCKETS: [(u64, u64); 4] = [
-    (INET, libc::SOCK_STREAM as u64),
-    (INET, libc::SOCK_DGRAM as u64),
-    (INET6, libc::SOCK_STREAM as u64),
-    (INET6, libc::SOCK_DGRAM as u64),
-];
-
-/// The bits of a socket's type that say its type.
-const TYPE: u64 = 0xf;
-
-const NEW_NAMESPACES: i32 = libc::CLONE_NEWNS
-    | libc::CLONE_NEWCGROUP
-    | libc::CLONE_NEWUTS
-    | libc::CLONE_NEWIPC
-    | libc::CLONE_NEWUSER
-    | libc::CLONE_NEWPID
-    | libc::CLONE_NEWNET;
-
-/// Installs the filter for all threads.
-pub(super) fn enter(reach: &Reach) -> Result<String, ConfineError> {
-    let main = program(reach)?;
-    // First, because the other one allows no further filters.
-    seccompiler::apply_filter_all_threads(&without_clone3()?)?;
-    seccompiler::apply_filter_all_threads(&main)?;
-    let calls = main_calls();
-    let sockets = match reach.asks {
-        true => "sockets",
-        false => "listening or raw sockets",
-    };
-    Ok(format!(
-        "{calls} system calls; no programs, processes, mounts, {sockets}"
-    ))
-}
-
-fn main_calls() -> usize {
-    let calls: std::collections::BTreeSet<i64> = ALLOWED.iter().map(|(call, ..)| *call).collect();
-    calls.len()
-}
-
-fn is(argument: u8, mask: u64, value: u64) -> Result<SeccompCondition, ConfineError> {
-    let length = if mask == u64::MAX {
-        SeccompCmpArgLen::Qword
-    } else {
-        SeccompCmpArgLen::Dword
-    };
-    let op = SeccompCmpOp::MaskedEq(mask);
-    Ok(SeccompCondition::new(argument, length, op, value)?)
-}
-
-pub(super) fn program(reach: &Reach) -> Result<BpfProgram, ConfineError> {
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
-    // Its arguments are in memory; see `without_clone3`.
-    rules.insert(libc::SYS_clone3, Vec::new());
-    for (call, when, _) in ALLOWED {
-        let thread = libc::CLONE_THREAD as u64;
-        let condition = match *when {
-            Always => None,
-            // Allowed with whatever arguments.
-            Direct if !reach.asks => Some(is(0, 0, 0)?),
-            Udp if !reach.asks && reach.udp => Some(is(0, 0, 0)?),
-            Serial(request) if !reach.serial.is_empty() => Some(is(1, WHOLE, request)?),
-            NotExecutable => Some(is(2, libc::PROT_EXEC as u64, 0)?),
-            Thread => Some(is(0, thread | NEW_NAMESPACES as u64, thread)?),
-            Is(argument, mask, value) => Some(is(argument, mask, value)?),
-            Direct | Udp | Serial(_) => continue,
-        };
-        let rules = rules.entry(*call).or_default();
-        if let Some(condition) = condition {
-            rules.push(SeccompRule::new(vec![condition])?);
-        }
-    }
-    let sockets = SOCKETS
-        .iter()
-        .filter(|_| !reach.asks)
-        .map(|&(family, kind)| {
-            let conditions = vec![is(0, WHOLE, family)?, is(1, TYPE, kind)?];
-            Ok::<_, ConfineError>(SeccompRule::new(conditions)?)
-        });
-    let sockets: Vec<_> = sockets.collect::<Result<_, _>>()?;
-    if !sockets.is_empty() {
-        rules.insert(libc::SYS_socket, sockets);
-    }
-    let refused = SeccompAction::Errno(libc::EPERM as u32);
-    let filter = SeccompFilter::new(rules, refused, SeccompAction::Allow, TargetArch::x86_64)?;
-    Ok(filter.try_into()?)
-}
-
-/// The C library then starts threads with `clone`, whose arguments can be seen.
-fn without_clone3() -> Result<BpfProgram, ConfineError> {
-    let filter = SeccompFilter::new(
-        BTreeMap::from([(libc::SYS_clone3, Vec::new())]),
-        SeccompAction::Allow,
-        SeccompAction::Errno(libc::ENOSYS as u32),
-        TargetArch::x86_64,
-    )?;
-    Ok(filter.try_into()?)
-}

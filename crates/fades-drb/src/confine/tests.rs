@@ -17,9 +17,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::calls::ALLOWED;
+use fades_outside::confine::calls::When;
+use fades_outside::confine::{Reach, calls, files, network, ports};
 use fades_task::dial::{Address, Transport};
 
-use super::{Reach, calls, files, network, ports};
+use super::BROKER;
 use crate::config::Sources;
 
 /// Says to the test below which layer to enter, what to try, and on what.
@@ -263,11 +265,64 @@ fn every_call_has_a_reason_and_is_there_once_or_with_conditions() {
     for (i, (call, when, reason)) in ALLOWED.iter().enumerate() {
         assert!(!reason.is_empty());
         let mut before = ALLOWED[..i].iter();
-        let again = before.any(|(c, w, _)| c == call && (*w == calls::When::Always || when == w));
+        let again = before.any(|(c, w, _)| c == call && (*w == When::Always || when == w));
         assert!(!again, "{call}");
         let same = ALLOWED.iter().filter(|(c, ..)| c == call).count();
-        assert!(same == 1 || *when != calls::When::Always, "{call}");
+        assert!(same == 1 || *when != When::Always, "{call}");
     }
+}
+
+#[test]
+fn addresses_are_those_that_the_sources_ask_for() {
+    let text = r#"
+        [source.i]
+        type = "influx"
+        url = "https://u.example:8086/x"
+        database = "d"
+        measurement = "m"
+        device = "d"
+        [source.h]
+        type = "http"
+        url = ["http://{device}.lan/now", "https://[::1]/x"]
+        ask = ["One", "two"]
+        kind = "t"
+        value = "/v"
+        device = "x"
+        [source.m]
+        type = "mqtt"
+        url = "mqtts://hall"
+        topic = "{device}/{kind}"
+        [source.b]
+        type = "modbus"
+        url = "tcp://[fd00::7]"
+        units = [{ id = 1, device = "m" }]
+        registers = [{ table = "holding", address = 0, kind = "t" }]
+        [source.c]
+        type = "coap"
+        devices-at = ["coap://[fd00::8]", "c:1"]
+        path = "/{kind}"
+    "#;
+    let table: serde_json::Value = toml::from_str(text).unwrap();
+    let sources = Sources::parse(&table["source"]).unwrap();
+    let reach = super::reach(&sources, Path::new("/"), None);
+    let shown = reach.addresses.iter();
+    let shown: Vec<_> = shown
+        .map(|a| format!("{} {} {}", a.source, a.host, a.port))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            "b fd00::7 502",
+            "c c 1",
+            "c fd00::8 5683",
+            "h ::1 443",
+            "h one.lan 80",
+            "h two.lan 80",
+            "i u.example 8086",
+            "m hall 8883",
+        ]
+    );
+    assert!(reach.udp);
 }
 
 /// A part of the tests above; nothing by itself.
@@ -280,7 +335,7 @@ fn tries_what_it_is_told() {
         panic!("{told}")
     };
     let paths = |name: &str| BTreeSet::from([Path::new(on).join(name)]);
-    let mut reach = Reach::default();
+    let mut reach = Reach::nothing(&BROKER);
     let given = given(what, on);
     let entered = match layer {
         "files" => {
@@ -309,13 +364,13 @@ fn tries_what_it_is_told() {
         }
         "files beside the node's" => {
             let path = Path::new(on).join("data");
-            reach = Reach::of(&node_sources(), &path, None);
+            reach = super::reach(&node_sources(), &path, None);
             reach.read.insert(Path::new(on).to_path_buf());
             reach.note_own(&path);
             files::enter(&reach, &[])
         }
         "files of a node" => {
-            reach = Reach::of(&node_sources(), Path::new(on), None);
+            reach = super::reach(&node_sources(), Path::new(on), None);
             files::enter(&reach, &[])
         }
         "calls" => calls::enter(&reach),

@@ -12,8 +12,9 @@ use super::HttpError;
 use super::reading::{Heap, next_page};
 use super::shape::{Address, Shape};
 use crate::breaker::{Breaker, Rule, chance};
-use crate::client::{self, Client, ClientError, Times, TokenWord};
+use crate::client::{self, Access, Client, ClientError, Times, TokenWord};
 use crate::config::{FieldError, HttpSource};
+use crate::flow::Stopped;
 use crate::live::{Heard, Live, now};
 use crate::payload::PayloadError;
 use crate::series::{MAX_SERIES, SeriesKey};
@@ -85,11 +86,17 @@ impl Place {
             connect: limit,
             head: limit,
             stall: limit,
+            whole: None,
         };
         let uri = client::checked(&address.url)?;
-        let (auth, tls) = (config.auth.as_ref(), config.tls.as_ref());
-        let word = TokenWord::Bearer;
-        let client = Client::new(&address.url, auth, word, tls, setting, times, true)?;
+        let access = Access {
+            auth: config.auth.clone(),
+            word: TokenWord::Bearer,
+            tls: config.tls.clone(),
+            times,
+            gzip: true,
+        };
+        let client = Client::new(&address.url, access, &setting.means())?;
         let rule = Rule {
             breaks_at: BREAKS_AT,
             first: config.every.as_std().max(FRESH),
@@ -129,8 +136,8 @@ impl Place {
             return answered.clone();
         }
         let answered = match self.fetch(shape, state, stop) {
-            Err(HttpError::Client(ClientError::Stopped(stopped))) => {
-                return Err(Arc::new(stopped.into()));
+            Err(HttpError::Client(ClientError::Stopped(_))) => {
+                return Err(Arc::new(Stopped.into()));
             }
             Ok(answer) => {
                 state.breaker.worked();

@@ -22,7 +22,9 @@ use std::time::{Duration, Instant};
 use fades_task::coverage::{BadRow, LossReason};
 use tokio::sync::Notify;
 
-use super::link::{Link, Setup, Word};
+use fades_outside::mqtt::Setup;
+
+use super::link::{self, Link, Word};
 use super::shape::Shape;
 use super::status::Status;
 use crate::config::MqttSource;
@@ -109,7 +111,7 @@ impl Listener {
         let Self {
             config, setting, ..
         } = self;
-        let setup = Setup::read(
+        let setup = link::setup(
             config,
             &self.shape.address,
             &self.client,

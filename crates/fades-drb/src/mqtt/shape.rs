@@ -1,8 +1,8 @@
 //! What an operator wrote of an MQTT source, resolved.
 
+use fades_outside::mqtt::Address;
 use fades_task::dial::Transport;
 
-use super::address::Address;
 use crate::config::{FieldError, MqttSource, PayloadFormat};
 use crate::payload::{Meaning, Named, NamedBy, Names, Pattern};
 

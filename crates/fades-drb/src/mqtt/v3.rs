@@ -1,14 +1,10 @@
 //! MQTT 3.1.1.
 
+use fades_outside::mqtt::{Setup, v3};
 use rumqttc_v4::mqttbytes::QoS;
-use rumqttc_v4::{
-    AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, MqttOptions, NetworkOptions,
-    Packet, SubscribeFilter, SubscribeReasonCode, Transport,
-};
+use rumqttc_v4::{AsyncClient, Event, EventLoop, Packet, SubscribeFilter, SubscribeReasonCode};
 
-use super::address::Address;
-use super::link::{CONNECTING, MOST_PACKET, Setup, Word, broken, refused};
-use crate::dial::as_io;
+use super::link::Word;
 
 pub(super) struct LinkV3 {
     client: AsyncClient,
@@ -17,30 +13,7 @@ pub(super) struct LinkV3 {
 
 impl LinkV3 {
     pub(super) fn new(setup: &Setup) -> Self {
-        let address = (setup.address.host.clone(), setup.address.port);
-        let mut options = MqttOptions::new(setup.client.clone(), address);
-        let _ = options
-            .set_keep_alive(setup.keep_alive)
-            .set_max_packet_size(MOST_PACKET as usize, MOST_PACKET as usize)
-            .set_clean_session(!setup.persistent);
-        if let Some((user, password)) = &setup.credentials {
-            let _ = options.set_credentials(user.clone(), password.expose().to_owned());
-        }
-        if let Some(asked) = setup.dial.asked() {
-            let asked = asked.clone();
-            let Address { host, port, .. } = setup.address.clone();
-            let _ = options.set_socket_connector(move |_, _| {
-                let (asked, host) = (asked.clone(), host.clone());
-                async move { asked.connect(&host, port, CONNECTING).await.map_err(as_io) }
-            });
-        }
-        if let Some(tls) = &setup.tls {
-            let _ = options.set_transport(Transport::Tls(tls.clone()));
-        }
-        let (client, mut events) = AsyncClient::builder(options).capacity(8).build();
-        let mut network = NetworkOptions::new();
-        let _ = network.set_connection_timeout(CONNECTING.as_secs());
-        let _ = events.set_network_options(network);
+        let (client, events) = v3::connection(setup);
         Self { client, events }
     }
 
@@ -61,7 +34,7 @@ impl LinkV3 {
     }
 
     pub(super) async fn next(&mut self) -> Result<Word, String> {
-        match self.events.poll().await.map_err(|e| words(&e))? {
+        match self.events.poll().await.map_err(|e| v3::words(&e))? {
             Event::Incoming(Packet::ConnAck(ack)) => Ok(Word::Connected {
                 resumed: ack.session_present,
             }),
@@ -80,23 +53,5 @@ impl LinkV3 {
             }),
             Event::Incoming(_) | Event::Outgoing(_) => Ok(Word::Other),
         }
-    }
-}
-
-fn words(e: &ConnectionError) -> String {
-    match e {
-        ConnectionError::ConnectionRefused(code) => match code {
-            ConnectReturnCode::BadUserNamePassword => refused("user or password is wrong", true),
-            ConnectReturnCode::NotAuthorized => refused("it is not authorised", true),
-            ConnectReturnCode::BadClientId => refused("it does not accept its client-id", false),
-            ConnectReturnCode::RefusedProtocolVersion => {
-                refused("it does not speak MQTT 3.1.1; try version = \"5\"", false)
-            }
-            other => refused(format_args!("{other:?}"), false),
-        },
-        ConnectionError::NetworkTimeout | ConnectionError::FlushTimeout => {
-            format!("no answer within {} s", CONNECTING.as_secs())
-        }
-        e => broken(e),
     }
 }

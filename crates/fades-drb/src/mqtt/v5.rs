@@ -1,15 +1,11 @@
 //! MQTT 5.
 
+use fades_outside::mqtt::{Setup, v5};
 use rumqttc_v5::mqttbytes::QoS;
 use rumqttc_v5::mqttbytes::v5::RetainForwardRule;
-use rumqttc_v5::{
-    AsyncClient, BrokerSessionResumePolicy, ConnectReturnCode, ConnectionError, Event, EventLoop,
-    MqttOptions, Packet, SubscribeFilter, SubscribeReasonCode, Transport,
-};
+use rumqttc_v5::{AsyncClient, Event, EventLoop, Packet, SubscribeFilter, SubscribeReasonCode};
 
-use super::address::Address;
-use super::link::{CONNECTING, MOST_PACKET, SESSION, Setup, Word, broken, refused};
-use crate::dial::as_io;
+use super::link::Word;
 
 pub(super) struct LinkV5 {
     client: AsyncClient,
@@ -18,34 +14,7 @@ pub(super) struct LinkV5 {
 
 impl LinkV5 {
     pub(super) fn new(setup: &Setup) -> Self {
-        let address = (setup.address.host.clone(), setup.address.port);
-        let mut options = MqttOptions::new(setup.client.clone(), address);
-        let _ = options
-            .set_keep_alive(setup.keep_alive)
-            .set_connect_timeout(CONNECTING)
-            .set_max_packet_size(Some(MOST_PACKET))
-            .set_clean_start(!setup.persistent);
-        if setup.persistent {
-            // A node that only subscribes has nothing of its own to resume.
-            let _ = options
-                .set_session_expiry_interval(Some(SESSION))
-                .set_broker_session_resume_policy(BrokerSessionResumePolicy::AllowBrokerOnly);
-        }
-        if let Some((user, password)) = &setup.credentials {
-            let _ = options.set_credentials(user.clone(), password.expose().to_owned());
-        }
-        if let Some(asked) = setup.dial.asked() {
-            let asked = asked.clone();
-            let Address { host, port, .. } = setup.address.clone();
-            let _ = options.set_socket_connector(move |_, _| {
-                let (asked, host) = (asked.clone(), host.clone());
-                async move { asked.connect(&host, port, CONNECTING).await.map_err(as_io) }
-            });
-        }
-        if let Some(tls) = &setup.tls {
-            let _ = options.set_transport(Transport::Tls(tls.clone()));
-        }
-        let (client, events) = AsyncClient::builder(options).capacity(8).build();
+        let (client, events) = v5::connection(setup);
         Self { client, events }
     }
 
@@ -69,7 +38,7 @@ impl LinkV5 {
     }
 
     pub(super) async fn next(&mut self) -> Result<Word, String> {
-        match self.events.poll().await.map_err(|e| words(&e))? {
+        match self.events.poll().await.map_err(|e| v5::words(&e))? {
             Event::Incoming(Packet::ConnAck(ack)) => Ok(Word::Connected {
                 resumed: ack.session_present,
             }),
@@ -88,24 +57,5 @@ impl LinkV5 {
             }),
             Event::Incoming(_) | Event::Outgoing(_) | Event::Auth(_) => Ok(Word::Other),
         }
-    }
-}
-
-fn words(e: &ConnectionError) -> String {
-    match e {
-        ConnectionError::ConnectionRefused(code) => match code {
-            ConnectReturnCode::BadUserNamePassword => refused("user or password is wrong", true),
-            ConnectReturnCode::NotAuthorized => refused("it is not authorised", true),
-            ConnectReturnCode::BadClientId | ConnectReturnCode::ClientIdentifierNotValid => {
-                refused("it does not accept its client-id", false)
-            }
-            ConnectReturnCode::RefusedProtocolVersion
-            | ConnectReturnCode::UnsupportedProtocolVersion => {
-                refused("it does not speak MQTT 5; try version = \"3.1.1\"", false)
-            }
-            other => refused(format_args!("{other:?}"), false),
-        },
-        ConnectionError::Timeout(_) => format!("no answer within {} s", CONNECTING.as_secs()),
-        e => broken(e),
     }
 }

@@ -246,16 +246,16 @@ fn a_secret_is_in_nothing_that_is_said() {
         found.map(|(_, text)| text.as_str()).collect()
     };
     for (words, shown) in [
-        ("source test refused", "does not let the broker in"),
+        ("source test refused", "does not let the node in"),
         ("source test basic", "[secret]"),
-        ("source test credential", "does not let the broker in"),
+        ("source test credential", "does not let the node in"),
         ("source test absent", "nothing listens at"),
         ("source test bytes", "it is not text"),
         ("source test control", "characters that no header can have"),
         ("source test nowhere", "cannot be read"),
         ("source test mqtt", "user or password is wrong"),
         ("source test key", "no certificate"),
-        ("submit -f refused.toml", "does not let the broker in"),
+        ("submit -f refused.toml", "does not let the node in"),
         ("resources", SHOWN),
         ("/v1/node", "\"confinement\""),
         ("/v1/resources", SHOWN),

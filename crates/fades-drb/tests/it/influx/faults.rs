@@ -87,9 +87,9 @@ fn users_and_certificates_are_checked_by_both_sides() {
     );
     fails(
         format!("{}{}", user("password"), tls("wrong.pem")),
-        &["not trusted", "tls.ca-file"],
+        &["not trusted", "ca-file"],
     );
-    fails(user("password"), &["not trusted", "tls.ca-file"]);
+    fails(user("password"), &["not trusted", "ca-file"]);
     fails(
         format!("{}{}", user("password"), tls("password")),
         &["password", "no certificate"],

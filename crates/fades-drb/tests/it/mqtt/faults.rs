@@ -90,7 +90,7 @@ fn certificates_are_checked_on_both_sides() {
         let others = format!("ca-file = \"{}/ca.pem\", {own}", other.path().display());
         let error = tested(&start("localhost", version, &others)).unwrap_err();
         assert!(
-            error.contains("certificate") && error.contains("tls.ca-file"),
+            error.contains("certificate") && error.contains("ca-file"),
             "{error}"
         );
         let error = tested(&start("localhost", version, "ca-file = \"ca.pem\"")).unwrap_err();

@@ -1,4 +1,4 @@
-//! The HTTP client of the broker: blocking calls, each with bounded waits.
+//! An HTTP client: blocking calls, each with bounded waits.
 //!
 //! * [`asked`]: connections that somebody else makes.
 //! * [`connection`]: looks at whether to stop while it waits for bytes.
@@ -6,7 +6,7 @@
 //! * [`error`]: what can go wrong, with address and remedy.
 //!
 //! Connections are kept for the next question. A redirect is followed only to
-//! the server that was asked; headers that say who the broker is go nowhere else.
+//! the server that was asked; headers that say who the node is go nowhere else.
 
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,48 +19,78 @@ use ureq::http::header::{AUTHORIZATION, LOCATION};
 use ureq::http::{HeaderMap, HeaderValue, Request, Uri};
 use ureq::{Agent, BodyReader};
 
-use crate::config::{Auth, FieldError, Tls};
-use crate::source::Setting;
+use crate::connection::{Auth, Tls};
+use crate::dial::Dial;
+use crate::field::FieldError;
+use crate::secret::Secrets;
 
 mod asked;
 mod connection;
 mod error;
 mod trust;
 
-pub(crate) use error::ClientError;
+pub use error::ClientError;
 
 use connection::Watch;
 
 /// How long each part of a question may take.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Times {
+pub struct Times {
     /// Until there is a connection.
-    pub(crate) connect: Duration,
+    pub connect: Duration,
     /// Until the whole head of the answer is there.
-    pub(crate) head: Duration,
+    pub head: Duration,
     /// Between any two pieces of the answer.
-    pub(crate) stall: Duration,
+    pub stall: Duration,
+    /// From the first to the last, if that is bounded.
+    pub whole: Option<Duration>,
 }
 
 /// The word before a token.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum TokenWord {
+pub enum TokenWord {
+    /// As RFC 6750 has it.
     Bearer,
+    /// As InfluxDB 2.x has it.
     Token,
+}
+
+/// Nobody wants the answer any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("stopped")]
+pub struct Stopped;
+
+/// How a server is talked to.
+#[derive(Debug, Clone)]
+pub struct Access {
+    /// Who the node is.
+    pub auth: Option<Auth>,
+    /// The word before its token.
+    pub word: TokenWord,
+    /// Whom it trusts.
+    pub tls: Option<Tls>,
+    /// How long things may take.
+    pub times: Times,
+    /// Answers may be compressed.
+    pub gzip: bool,
+}
+
+/// With what whoever talks to the outside is provided.
+#[derive(Debug, Clone)]
+pub struct Means {
+    /// Where files are looked for.
+    pub secrets: Secrets,
+    /// Who makes connections.
+    pub dial: Dial,
 }
 
 /// A client of one server.
 #[derive(Debug)]
-pub(crate) struct Client {
+pub struct Client {
     /// Scheme, host and port.
     origin: String,
-    auth: Option<Auth>,
-    word: TokenWord,
-    tls: Option<Tls>,
-    setting: Setting,
-    times: Times,
-    /// Answers may be compressed.
-    gzip: bool,
+    access: Access,
+    means: Means,
     idle: Mutex<Vec<Session>>,
 }
 
@@ -73,9 +103,11 @@ struct Session {
 }
 
 /// An answer whose head is there; its body is read from it.
-pub(crate) struct Answer<'a> {
-    pub(crate) status: u16,
-    pub(crate) headers: HeaderMap,
+pub struct Answer<'a> {
+    /// The status.
+    pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
     body: BodyReader<'static>,
     client: &'a Client,
     session: Option<Session>,
@@ -99,37 +131,32 @@ const WORDS: usize = 200;
 
 impl Client {
     /// A client of the server at `url`, whose path is not looked at.
-    pub(crate) fn new(
-        url: &str,
-        auth: Option<&Auth>,
-        word: TokenWord,
-        tls: Option<&Tls>,
-        setting: &Setting,
-        times: Times,
-        gzip: bool,
-    ) -> Result<Self, FieldError> {
+    ///
+    /// # Errors
+    /// When it is no address of a server.
+    pub fn new(url: &str, access: Access, means: &Means) -> Result<Self, FieldError> {
         let uri = checked(url)?;
         Ok(Self {
             origin: origin(&uri),
-            auth: auth.cloned(),
-            word,
-            tls: tls.cloned(),
-            setting: setting.clone(),
-            times,
-            gzip,
+            access,
+            means: means.clone(),
             idle: Mutex::default(),
         })
     }
 
     /// Scheme, host and port: what errors call the server.
-    pub(crate) fn origin(&self) -> &str {
+    #[must_use]
+    pub fn origin(&self) -> &str {
         &self.origin
     }
 
     /// Asks, and waits for the head of an answer whose status is 200 to 299, or
     /// 304 when `request` allows it by a condition. Waits end when one of `stops`
     /// is set.
-    pub(crate) fn ask(
+    ///
+    /// # Errors
+    /// Why there is no such answer.
+    pub fn ask(
         &self,
         mut request: Request<Vec<u8>>,
         stops: &[&Arc<AtomicBool>],
@@ -149,6 +176,20 @@ impl Client {
         Err(ClientError::Redirects { address })
     }
 
+    /// Sends `request` once, follows nothing, and waits for the head of the answer,
+    /// whatever its status is. Waits end when one of `stops` is set.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub fn send(
+        &self,
+        mut request: Request<Vec<u8>>,
+        stops: &[&Arc<AtomicBool>],
+    ) -> Result<Answer<'_>, ClientError> {
+        self.sign(&mut request)?;
+        self.once(request, stops)
+    }
+
     fn once(
         &self,
         request: Request<Vec<u8>>,
@@ -158,7 +199,8 @@ impl Client {
         session.watch.set(stops);
         let before = session.watch.received.load(Ordering::Relaxed);
         let response = session.agent.run(request);
-        let response = response.map_err(|e| ClientError::of(&self.origin, &self.times, e))?;
+        let response =
+            response.map_err(|e| ClientError::of(&self.origin, &self.access.times, e))?;
         let (head, body) = response.into_parts();
         Ok(Answer {
             status: head.status.as_u16(),
@@ -170,19 +212,19 @@ impl Client {
         })
     }
 
-    /// Says who the broker is.
+    /// Says who the node is.
     fn sign(&self, request: &mut Request<Vec<u8>>) -> Result<(), ClientError> {
-        let Some(auth) = &self.auth else {
+        let Some(auth) = &self.access.auth else {
             return Ok(());
         };
-        let secret = |file| self.setting.secrets.read(file);
+        let secret = |file| self.means.secrets.read(file);
         let text = match (&auth.user, &auth.password_file, &auth.token_file) {
             (Some(user), Some(file), _) => {
                 let pair = zeroize::Zeroizing::new(format!("{user}:{}", secret(file)?.expose()));
                 format!("Basic {}", BASE64_STANDARD.encode(pair.as_bytes()))
             }
             (_, _, Some(file)) => {
-                let word = match self.word {
+                let word = match self.access.word {
                     TokenWord::Bearer => "Bearer",
                     TokenWord::Token => "Token",
                 };
@@ -210,7 +252,8 @@ impl Client {
 
     /// The address `to` as it stands in a document at `from`; `None` when it is at
     /// another server, or no address.
-    pub(crate) fn same_server(&self, from: &Uri, to: &str) -> Option<Uri> {
+    #[must_use]
+    pub fn same_server(&self, from: &Uri, to: &str) -> Option<Uri> {
         let whole = if to.contains("://") {
             to.to_owned()
         } else if to.starts_with('/') && !to.starts_with("//") {
@@ -232,11 +275,8 @@ impl Client {
 
     /// What an answer that is none says.
     fn refused(&self, mut answer: Answer<'_>) -> ClientError {
-        let mut words = Vec::new();
-        // A server that says no more than the status has said enough.
-        let _ = (&mut answer).take(4 * WORDS as u64).read_to_end(&mut words);
+        let words = answer.words();
         let (address, status) = (self.origin.clone(), answer.status);
-        let words = shown(self.concealed(&words).as_bytes());
         match status {
             401 | 403 => ClientError::Forbidden {
                 address,
@@ -251,15 +291,15 @@ impl Client {
         }
     }
 
-    /// Words of the server without what the broker said in confidence: some servers
+    /// Words of the server without what the node said in confidence: some servers
     /// repeat what they were told.
     fn concealed(&self, words: &[u8]) -> String {
         let mut words = String::from_utf8_lossy(words).into_owned();
-        let Some(auth) = &self.auth else {
+        let Some(auth) = &self.access.auth else {
             return words;
         };
         let file = auth.password_file.as_ref().or(auth.token_file.as_ref());
-        let secret = file.and_then(|file| self.setting.secrets.read(file).ok());
+        let secret = file.and_then(|file| self.means.secrets.read(file).ok());
         let Some(secret) = secret else {
             // It was there when the question was signed; without it nothing is known
             // to be harmless.
@@ -281,8 +321,9 @@ impl Client {
             return Ok(session);
         }
         drop(idle);
-        let watch = Arc::new(Watch::new(self.times.stall));
-        let tls = trust::config(self.tls.as_ref(), &self.setting)?;
+        let watch = Arc::new(Watch::new(self.access.times.stall));
+        let tls = trust::config(self.access.tls.as_ref(), &self.means.secrets)?;
+        let times = self.access.times;
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -290,15 +331,16 @@ impl Client {
             .proxy(None)
             .tls_config(tls)
             .user_agent("fades")
-            .accept_encoding(if self.gzip { "gzip" } else { "identity" })
-            .timeout_resolve(Some(self.times.connect))
-            .timeout_connect(Some(self.times.connect))
-            .timeout_recv_response(Some(self.times.head))
-            .timeout_per_write(Some(self.times.stall))
+            .accept_encoding(if self.access.gzip { "gzip" } else { "identity" })
+            .timeout_global(times.whole)
+            .timeout_resolve(Some(times.connect))
+            .timeout_connect(Some(times.connect))
+            .timeout_recv_response(Some(times.head))
+            .timeout_per_write(Some(times.stall))
             .max_idle_connections(1)
             .build();
         Ok(Session {
-            agent: connection::agent(config, &watch, &self.setting.dial),
+            agent: connection::agent(config, &watch, &self.means.dial),
             watch,
             made: Instant::now(),
         })
@@ -306,21 +348,35 @@ impl Client {
 }
 
 impl Answer<'_> {
+    /// What the server says in its body: the first of it, without secrets and
+    /// without characters that do things.
+    pub fn words(&mut self) -> String {
+        let mut words = Vec::new();
+        // A server that says no more than the status has said enough.
+        let _ = self.take(4 * WORDS as u64).read_to_end(&mut words);
+        shown(self.client.concealed(&words).as_bytes())
+    }
+
     /// Bytes that came over the network since the question, the head included.
-    pub(crate) fn received(&self) -> u64 {
+    #[must_use]
+    pub fn received(&self) -> u64 {
         let watch = self.session.as_ref().map(|s| &s.watch);
         let now = watch.map_or(0, |w| w.received.load(Ordering::Relaxed));
         now.saturating_sub(self.before)
     }
 
     /// What an error while the body was read means.
-    pub(crate) fn error(&self, e: io::Error) -> ClientError {
-        ClientError::of(&self.client.origin, &self.client.times, e.into())
+    #[must_use]
+    pub fn error(&self, e: io::Error) -> ClientError {
+        ClientError::of(&self.client.origin, &self.client.access.times, e.into())
     }
 
     /// The whole body, which may neither be longer than `most` bytes nor come more
     /// than `within` after `begun`.
-    pub(crate) fn whole(
+    ///
+    /// # Errors
+    /// When it is longer or comes later.
+    pub fn whole(
         &mut self,
         most: u64,
         begun: Instant,
@@ -370,7 +426,10 @@ impl Drop for Answer<'_> {
 }
 
 /// An address that can be asked.
-pub(crate) fn checked(url: &str) -> Result<Uri, FieldError> {
+///
+/// # Errors
+/// When it is none.
+pub fn checked(url: &str) -> Result<Uri, FieldError> {
     let wrong = |why: &str| {
         let reason = format!("{why}: write such as \"https://10.0.4.2:8086\"");
         Err(FieldError::new("url", reason))
@@ -397,7 +456,8 @@ fn origin(uri: &Uri) -> String {
 }
 
 /// The port that an address means.
-pub(crate) fn port(uri: &Uri) -> u16 {
+#[must_use]
+pub fn port(uri: &Uri) -> u16 {
     uri.port_u16().unwrap_or(match uri.scheme_str() {
         Some("https") => 443,
         _ => 80,
@@ -405,7 +465,8 @@ pub(crate) fn port(uri: &Uri) -> u16 {
 }
 
 /// Words of a server: the first of them, without characters that do things.
-pub(crate) fn shown(words: &[u8]) -> String {
+#[must_use]
+pub fn shown(words: &[u8]) -> String {
     let words = &words[..words.len().min(WORDS)];
     let words = String::from_utf8_lossy(words);
     let words = words.trim().chars();

@@ -1,19 +1,19 @@
-//! What sources that are reached over a network have in common.
+//! Options of whatever is reached over a network.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::FieldError;
+use crate::field::FieldError;
 
 /// Name of a file that holds a secret and nothing else; a line break at its end
 /// is ignored. Relative names are looked for among systemd's credentials first,
-/// then in the folder of the node's configuration. The file is read whenever
-/// the source connects, so that a new secret needs no restart.
+/// then in the folder of the node's configuration. The file is read for each new
+/// connection, so that a new secret needs no restart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct SecretFile(pub String);
 
-/// How the broker says who it is: a user with a password, or a token.
+/// How the node says who it is: a user with a password, or a token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Auth {
@@ -36,7 +36,7 @@ pub struct Tls {
     /// PEM file of the authorities that are trusted instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<String>,
-    /// PEM file of the broker's own certificate, with those that lead to it.
+    /// PEM file of the node's own certificate, with those that lead to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate_file: Option<String>,
     /// PEM file of its key.
@@ -46,7 +46,10 @@ pub struct Tls {
 
 impl Auth {
     /// Checks what the types cannot.
-    pub(crate) fn check(&self) -> Result<(), FieldError> {
+    ///
+    /// # Errors
+    /// When fields do not go together.
+    pub fn check(&self) -> Result<(), FieldError> {
         match (&self.user, &self.password_file, &self.token_file) {
             (Some(_), Some(_), None) | (None, None, Some(_)) => Ok(()),
             _ => Err(FieldError::new(
@@ -59,7 +62,10 @@ impl Auth {
 
 impl Tls {
     /// Checks what the types cannot.
-    pub(crate) fn check(&self) -> Result<(), FieldError> {
+    ///
+    /// # Errors
+    /// When fields do not go together.
+    pub fn check(&self) -> Result<(), FieldError> {
         if self.certificate_file.is_some() != self.key_file.is_some() {
             return Err(FieldError::new(
                 "tls",

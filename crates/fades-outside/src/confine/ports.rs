@@ -1,5 +1,5 @@
-//! A landlock domain without TCP; or, of a broker that connects by itself, with the
-//! ports that the sources name.
+//! A landlock domain without TCP; or, of a process that connects by itself, with the
+//! ports that the configuration names.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,10 @@ use super::{ConfineError, Reach};
 const NAMES: u16 = 53;
 
 /// Enters the domain. Listening is forbidden everywhere.
-pub(super) fn enter(reach: &Reach) -> Result<String, ConfineError> {
+///
+/// # Errors
+/// Why it was not entered.
+pub fn enter(reach: &Reach) -> Result<String, ConfineError> {
     let mut rules = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessNet::from_all(ABI::V4))?
@@ -35,7 +38,7 @@ pub(super) fn enter(reach: &Reach) -> Result<String, ConfineError> {
     })
 }
 
-/// The ports to which the broker may connect.
+/// The ports to which the process may connect.
 fn open(reach: &Reach) -> BTreeSet<u16> {
     let by_itself = reach.addresses.iter().filter(|_| !reach.asks);
     let tcp = by_itself.filter(|a| a.transport == Transport::Tcp);

@@ -14,6 +14,7 @@ use ureq::unversioned::transport::{
 };
 use ureq::{Agent, Error, Timeout};
 
+use super::Stopped;
 use super::asked::{Asking, Nobody};
 use crate::dial::Dial;
 
@@ -28,11 +29,6 @@ pub(super) struct Watch {
     /// Bytes that came.
     pub(super) received: AtomicU64,
 }
-
-/// Nobody wants the answer any more.
-#[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("stopped")]
-pub(super) struct Halted;
 
 impl Watch {
     pub(super) fn new(stall: Duration) -> Self {
@@ -112,7 +108,7 @@ impl<T: Transport> Transport for Watched<T> {
         let before = self.inner.buffers().input().len();
         loop {
             if self.watch.is_stopped() {
-                return Err(Error::Other(Box::new(Halted)));
+                return Err(Error::Other(Box::new(Stopped)));
             }
             let spent = begun.elapsed();
             if spent >= whole {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 /// How something does that can fail.
 #[derive(Debug)]
-pub(crate) struct Breaker {
+pub struct Breaker {
     rule: Rule,
     failures: u32,
     /// When it may be asked again.
@@ -19,15 +19,19 @@ pub(crate) struct Breaker {
 
 /// When it counts as broken, and how long it is left alone then.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Rule {
+pub struct Rule {
     /// Failures one after the other.
-    pub(crate) breaks_at: u32,
-    pub(crate) first: Duration,
-    pub(crate) longest: Duration,
+    pub breaks_at: u32,
+    /// How long it is left alone at first.
+    pub first: Duration,
+    /// How long at the most.
+    pub longest: Duration,
 }
 
 impl Breaker {
-    pub(crate) const fn new(rule: Rule) -> Self {
+    /// Nothing failed yet.
+    #[must_use]
+    pub const fn new(rule: Rule) -> Self {
         Self {
             rule,
             failures: 0,
@@ -35,26 +39,32 @@ impl Breaker {
         }
     }
 
-    pub(crate) const fn is_broken(&self) -> bool {
+    /// Whether it failed so often that it is left alone.
+    #[must_use]
+    pub const fn is_broken(&self) -> bool {
         self.failures >= self.rule.breaks_at
     }
 
     /// When it may be asked, if that is not always.
-    pub(crate) const fn until(&self) -> Option<Instant> {
+    #[must_use]
+    pub const fn until(&self) -> Option<Instant> {
         self.until
     }
 
-    pub(crate) fn may_ask(&self, now: Instant) -> bool {
+    /// Whether it may be asked.
+    #[must_use]
+    pub fn may_ask(&self, now: Instant) -> bool {
         self.until.is_none_or(|until| until <= now)
     }
 
-    pub(crate) const fn worked(&mut self) {
+    /// It did not fail.
+    pub const fn worked(&mut self) {
         self.failures = 0;
         self.until = None;
     }
 
     /// It failed. `chance`: any number, so that not all wait equally long.
-    pub(crate) fn failed(&mut self, now: Instant, chance: u64) {
+    pub fn failed(&mut self, now: Instant, chance: u64) {
         self.failures = self.failures.saturating_add(1);
         if !self.is_broken() {
             return;
@@ -68,7 +78,8 @@ impl Breaker {
 }
 
 /// A number that cannot be foreseen.
-pub(crate) fn chance() -> u64 {
+#[must_use]
+pub fn chance() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(0)
 }

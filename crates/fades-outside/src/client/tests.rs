@@ -2,30 +2,35 @@ use std::path::Path;
 
 use ureq::http::Uri;
 
-use super::{Client, Times, TokenWord, checked, shown};
-use crate::config::{Auth, SecretFile};
+use super::{Access, Client, Means, Times, TokenWord, checked, shown};
+use crate::connection::{Auth, SecretFile};
+use crate::dial::Dial;
 use crate::secret::Secrets;
-use crate::source::Setting;
 
 fn client(url: &str) -> Client {
     signing(url, None, "/".as_ref())
 }
 
 fn signing(url: &str, auth: Option<&Auth>, base: &Path) -> Client {
-    let setting = Setting {
-        base: base.into(),
+    let means = Means {
         secrets: Secrets::new(base, None),
-        readings: None,
-        dial: crate::dial::Dial::Direct,
-        runtime: None,
+        dial: Dial::Direct,
     };
     let second = std::time::Duration::from_secs(1);
     let times = Times {
         connect: second,
         head: second,
         stall: second,
+        whole: None,
     };
-    Client::new(url, auth, TokenWord::Bearer, None, &setting, times, false).unwrap()
+    let access = Access {
+        auth: auth.cloned(),
+        word: TokenWord::Bearer,
+        tls: None,
+        times,
+        gzip: false,
+    };
+    Client::new(url, access, &means).unwrap()
 }
 
 #[test]

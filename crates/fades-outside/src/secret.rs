@@ -5,30 +5,31 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use crate::config::SecretFile;
+use crate::connection::SecretFile;
 
 /// Where secrets are looked for.
 #[derive(Debug, Clone)]
-pub(crate) struct Secrets {
+pub struct Secrets {
     base: PathBuf,
     credentials: Option<PathBuf>,
 }
 
 /// A secret; it is wiped when it is dropped.
 #[derive(Clone)]
-pub(crate) struct Secret(Zeroizing<String>);
+pub struct Secret(Zeroizing<String>);
 
 /// A secret that cannot be had.
 #[derive(Debug, thiserror::Error)]
 #[error("the secret file {file} cannot be read: {reason}")]
-pub(crate) struct SecretError {
+pub struct SecretError {
     file: String,
     reason: String,
 }
 
 impl Secrets {
     /// Relative names are looked for in `credentials`, then in `base`.
-    pub(crate) fn new(base: &Path, credentials: Option<&Path>) -> Self {
+    #[must_use]
+    pub fn new(base: &Path, credentials: Option<&Path>) -> Self {
         Self {
             base: base.to_owned(),
             credentials: credentials.map(Path::to_owned),
@@ -36,7 +37,10 @@ impl Secrets {
     }
 
     /// Reads a secret.
-    pub(crate) fn read(&self, file: &SecretFile) -> Result<Secret, SecretError> {
+    ///
+    /// # Errors
+    /// When there is none in the file.
+    pub fn read(&self, file: &SecretFile) -> Result<Secret, SecretError> {
         let path = self.path(file);
         let failed = |reason: String| SecretError {
             file: path.display().to_string(),
@@ -55,18 +59,26 @@ impl Secrets {
     }
 
     /// Where a secret is.
-    pub(crate) fn path(&self, file: &SecretFile) -> PathBuf {
+    #[must_use]
+    pub fn path(&self, file: &SecretFile) -> PathBuf {
         let credential = self.credentials.as_ref().map(|c| c.join(&file.0));
         match credential.filter(|path| path.exists()) {
             Some(path) => path,
             None => self.base.join(&file.0),
         }
     }
+
+    /// Where a file is that is no secret, such as a certificate.
+    #[must_use]
+    pub fn beside(&self, file: &str) -> PathBuf {
+        self.base.join(file)
+    }
 }
 
 impl Secret {
     /// The secret itself; it must not be shown.
-    pub(crate) fn expose(&self) -> &str {
+    #[must_use]
+    pub fn expose(&self) -> &str {
         &self.0
     }
 }
@@ -80,7 +92,7 @@ impl fmt::Debug for Secret {
 #[cfg(test)]
 mod tests {
     use super::Secrets;
-    use crate::config::SecretFile;
+    use crate::connection::SecretFile;
 
     #[test]
     fn a_credential_wins_and_a_line_break_is_no_part_of_it() {

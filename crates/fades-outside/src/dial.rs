@@ -1,9 +1,9 @@
-//! Connections to what sources read.
+//! Connections to what the configuration names.
 //!
-//! A broker that is a process of its own has no network: it asks the orchestrator,
-//! which resolves the name, connects if the address is one that the operator
-//! configured for this source, and hands over the connected socket. A broker in
-//! another process connects by itself.
+//! A process that is confined has no network: it asks the orchestrator, which
+//! resolves the name, connects if the address is one that the operator configured
+//! for this source (or inbox, or destination: whatever has the name), and hands over
+//! the connected socket. What runs in another process connects by itself.
 
 use std::collections::HashMap;
 use std::io;
@@ -20,18 +20,18 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use tokio::net::UdpSocket;
 use tokio::sync::oneshot;
 
-/// How a source gets its connections.
+/// How connections are had.
 #[derive(Debug, Clone)]
-pub(crate) enum Dial {
-    /// The broker makes them.
+pub enum Dial {
+    /// They are made here.
     Direct,
     /// The orchestrator makes them.
     Asked(Asked),
 }
 
-/// The orchestrator, asked for one source.
+/// The orchestrator, asked on behalf of one source, inbox or destination.
 #[derive(Debug, Clone)]
-pub(crate) struct Asked {
+pub struct Asked {
     source: Option<Name>,
     asker: Arc<Asker>,
 }
@@ -62,8 +62,11 @@ const SEND_WITHIN: Duration = Duration::from_secs(2);
 
 impl Dial {
     /// Asks over `channel` from now on. When the orchestrator closes it, `control`
-    /// is closed too: a broker that cannot connect had better begin anew.
-    pub(crate) fn asking(channel: OwnedFd, control: Channel) -> io::Result<Self> {
+    /// is closed too: who cannot connect had better begin anew.
+    ///
+    /// # Errors
+    /// When the channel cannot be listened to.
+    pub fn asking(channel: OwnedFd, control: Channel) -> io::Result<Self> {
         let channel = Channel::from(channel);
         set_socket_timeout(channel.as_fd(), Timeout::Send, Some(SEND_WITHIN))?;
         let reader = channel.try_clone()?;
@@ -83,8 +86,9 @@ impl Dial {
         Ok(Self::Asked(Asked { source, asker }))
     }
 
-    /// The same for one source.
-    pub(crate) fn of(&self, source: &Name) -> Self {
+    /// The same for one source, inbox or destination.
+    #[must_use]
+    pub fn of(&self, source: &Name) -> Self {
         match self {
             Self::Direct => Self::Direct,
             Self::Asked(asked) => Self::Asked(Asked {
@@ -95,7 +99,8 @@ impl Dial {
     }
 
     /// Who is asked, when connections are not made here.
-    pub(crate) const fn asked(&self) -> Option<&Asked> {
+    #[must_use]
+    pub const fn asked(&self) -> Option<&Asked> {
         match self {
             Self::Direct => None,
             Self::Asked(asked) => Some(asked),
@@ -105,7 +110,10 @@ impl Dial {
 
 impl Asked {
     /// A connected stream, for a thread that can wait.
-    pub(crate) fn stream(
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn stream(
         &self,
         host: &str,
         port: u16,
@@ -120,7 +128,10 @@ impl Asked {
     }
 
     /// A connected stream, for a task.
-    pub(crate) async fn connect(
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn connect(
         &self,
         host: &str,
         port: u16,
@@ -135,7 +146,10 @@ impl Asked {
     }
 
     /// A socket for datagrams to one address.
-    pub(crate) async fn datagrams(
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn datagrams(
         &self,
         host: &str,
         port: u16,
@@ -242,7 +256,8 @@ fn failed(e: io::Error) -> DialFailure {
 }
 
 /// The error that a library expects of connecting.
-pub(crate) fn as_io(failure: DialFailure) -> io::Error {
+#[must_use]
+pub fn as_io(failure: DialFailure) -> io::Error {
     let kind = match failure {
         DialFailure::Refused => io::ErrorKind::ConnectionRefused,
         DialFailure::TimedOut => io::ErrorKind::TimedOut,

@@ -1,4 +1,4 @@
-//! Connections that are asked for: the broker resolves and connects nothing.
+//! Connections that are asked for: nothing is resolved and connected here.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;

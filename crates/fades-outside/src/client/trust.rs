@@ -9,11 +9,11 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 
 use super::ClientError;
-use crate::config::Tls;
-use crate::source::Setting;
+use crate::connection::Tls;
+use crate::secret::Secrets;
 
 /// What the files say now.
-pub(super) fn config(tls: Option<&Tls>, setting: &Setting) -> Result<TlsConfig, ClientError> {
+pub(super) fn config(tls: Option<&Tls>, secrets: &Secrets) -> Result<TlsConfig, ClientError> {
     let provider = Arc::new(ring::default_provider());
     let config = TlsConfig::builder()
         .unversioned_rustls_crypto_provider(provider)
@@ -24,23 +24,23 @@ pub(super) fn config(tls: Option<&Tls>, setting: &Setting) -> Result<TlsConfig, 
     let config = match &tls.ca_file {
         None => config,
         Some(file) => {
-            let trusted = certificates(file, setting)?;
+            let trusted = certificates(file, secrets)?;
             let trusted: Vec<_> = trusted.iter().map(owned).collect();
             config.root_certs(RootCerts::new_with_certs(&trusted))
         }
     };
-    Ok(config.client_cert(own(tls, setting)?).build())
+    Ok(config.client_cert(own(tls, secrets)?).build())
 }
 
-/// The broker's own certificate.
-fn own(tls: &Tls, setting: &Setting) -> Result<Option<ClientCert>, ClientError> {
+/// The node's own certificate.
+fn own(tls: &Tls, secrets: &Secrets) -> Result<Option<ClientCert>, ClientError> {
     let (Some(file), Some(key_file)) = (&tls.certificate_file, &tls.key_file) else {
         return Ok(None);
     };
-    let chain = certificates(file, setting)?;
-    let secret = setting.secrets.read(key_file)?;
+    let chain = certificates(file, secrets)?;
+    let secret = secrets.read(key_file)?;
     let wrong = |reason: String| ClientError::Certificate {
-        file: setting.secrets.path(key_file).display().to_string(),
+        file: secrets.path(key_file).display().to_string(),
         reason,
     };
     let key = PrivateKeyDer::from_pem_slice(secret.expose().as_bytes())
@@ -56,9 +56,9 @@ fn own(tls: &Tls, setting: &Setting) -> Result<Option<ClientCert>, ClientError> 
 
 fn certificates(
     file: &str,
-    setting: &Setting,
+    secrets: &Secrets,
 ) -> Result<Vec<CertificateDer<'static>>, ClientError> {
-    let path = setting.path(file);
+    let path = secrets.beside(file);
     let wrong = |reason: String| ClientError::Certificate {
         file: path.display().to_string(),
         reason,

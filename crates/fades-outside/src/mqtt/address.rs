@@ -1,18 +1,24 @@
 //! Where a broker is.
 
-use crate::config::FieldError;
+use crate::field::FieldError;
 
 /// A broker's address.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Address {
+pub struct Address {
     /// A name or an address; IPv6 in brackets.
-    pub(super) host: String,
-    pub(super) port: u16,
-    pub(super) tls: bool,
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// Whether TLS is spoken.
+    pub tls: bool,
 }
 
 impl Address {
-    pub(super) fn parse(url: &str) -> Result<Self, FieldError> {
+    /// An address as `mqtts://HOST:PORT`.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn parse(url: &str) -> Result<Self, FieldError> {
         let wrong = |reason: &str| FieldError::new("url", format!("{url:?}: {reason}"));
         let (tls, rest) = match url.split_once("://") {
             Some(("mqtt", rest)) => (false, rest),

@@ -1,4 +1,4 @@
-//! A landlock domain with what the sources name, and nothing else.
+//! A landlock domain with what the configuration names, and nothing else.
 
 use std::os::fd::BorrowedFd;
 
@@ -9,15 +9,7 @@ use landlock::{
 
 use super::{ConfineError, Reach};
 
-/// What the C library and the libraries for time and transport security read.
-const SYSTEM: [(&str, &str); 4] = [
-    ("/etc/localtime", "the host's zone of time"),
-    ("/usr/share/zoneinfo", "zones of time that sources name"),
-    ("/etc/ssl/certs", "authorities that the host trusts"),
-    ("/usr/share/ca-certificates", "the same"),
-];
-
-/// What a broker reads that resolves names itself.
+/// What a process reads that resolves names itself.
 const NAMES: [&str; 5] = [
     "/etc/hosts",
     "/etc/host.conf",
@@ -29,8 +21,12 @@ const NAMES: [&str; 5] = [
 /// The rights of landlock that are taken away where they are not given.
 const RIGHTS: ABI = ABI::V5;
 
-/// Enters the domain. `roots`: where batches are made and read again.
-pub(super) fn enter(reach: &Reach, roots: &[BorrowedFd<'_>]) -> Result<String, ConfineError> {
+/// Enters the domain. `roots`: folders without a name in which files are made and
+/// read again.
+///
+/// # Errors
+/// Why it was not entered, or that it keeps out less than it should.
+pub fn enter(reach: &Reach, roots: &[BorrowedFd<'_>]) -> Result<String, ConfineError> {
     let reads = AccessFs::ReadFile | AccessFs::ReadDir;
     let makes = reads
         | AccessFs::WriteFile
@@ -45,7 +41,13 @@ pub(super) fn enter(reach: &Reach, roots: &[BorrowedFd<'_>]) -> Result<String, C
         .handle_access(AccessFs::from_all(RIGHTS))?
         .create()?;
     let names = NAMES.iter().filter(|_| !reach.asks);
-    for path in SYSTEM.iter().map(|(path, _)| path).chain(names) {
+    for path in reach
+        .subject
+        .system
+        .iter()
+        .map(|(path, _)| path)
+        .chain(names)
+    {
         rules = allow(rules, path.as_ref(), reads)?;
     }
     for path in &reach.read {
@@ -62,7 +64,10 @@ pub(super) fn enter(reach: &Reach, roots: &[BorrowedFd<'_>]) -> Result<String, C
     }
     let status = rules.restrict_self()?.ruleset;
     if let Some(own) = &reach.own {
-        return Err(ConfineError::OwnFolder(own.display().to_string()));
+        return Err(ConfineError::OwnFolder {
+            of: reach.subject.owner,
+            folder: own.display().to_string(),
+        });
     }
     match status {
         RulesetStatus::NotEnforced => Err(ConfineError::NoLandlock("5.13")),

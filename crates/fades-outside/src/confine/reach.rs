@@ -1,6 +1,6 @@
-//! What the sources name: folders, files, serial ports, addresses.
+//! What the configuration names: folders, files, serial ports, addresses.
 //!
-//! Options of all kinds of sources are named alike, and that is what is relied
+//! Options of all kinds of tables are named alike, and that is what is relied
 //! on here: `files` are globs, what ends in `-file` is a file with a secret or
 //! certificates, and `serial` is a serial port.
 
@@ -10,44 +10,82 @@ use std::path::{Component, Path, PathBuf};
 use fades_task::dial::{Address, Transport};
 use serde_json::Value;
 
-use crate::config::Sources;
+use super::calls::Call;
 
-/// What a broker must reach.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Reach {
+/// A kind of process, and what all of its kind may do.
+#[derive(Debug)]
+pub struct Subject {
+    /// What it is called, such as `broker`.
+    pub process: &'static str,
+    /// What names an address: one, and several of them.
+    pub one: &'static str,
+    /// Several of them.
+    pub many: &'static str,
+    /// Whose files it reads and writes, such as `a source`.
+    pub owner: &'static str,
+    /// What its libraries read, and why.
+    pub system: &'static [(&'static str, &'static str)],
+    /// The system calls that it makes.
+    pub calls: &'static [Call],
+}
+
+/// What a process must reach.
+#[derive(Debug, Clone)]
+pub struct Reach {
+    /// What kind of process it is.
+    pub subject: &'static Subject,
     /// Folders and files that are read.
-    pub(crate) read: BTreeSet<PathBuf>,
+    pub read: BTreeSet<PathBuf>,
     /// Folders in which files are made.
-    pub(crate) write: BTreeSet<PathBuf>,
+    pub write: BTreeSet<PathBuf>,
     /// Serial ports.
-    pub(crate) serial: BTreeSet<PathBuf>,
+    pub serial: BTreeSet<PathBuf>,
     /// Addresses.
-    pub(crate) addresses: BTreeSet<Address>,
+    pub addresses: BTreeSet<Address>,
     /// A folder that is read and has the node's own files in it.
-    pub(crate) own: Option<PathBuf>,
+    pub own: Option<PathBuf>,
     /// Whether devices are asked over UDP.
-    pub(crate) udp: bool,
+    pub udp: bool,
     /// Whether connections are asked for, and not made.
-    pub(crate) asks: bool,
+    pub asks: bool,
 }
 
 impl Reach {
-    /// What `sources` name; relative names begin at `base`, those of secrets at
+    /// Nothing beyond what all of the kind may do.
+    #[must_use]
+    pub const fn nothing(subject: &'static Subject) -> Self {
+        Self {
+            subject,
+            read: BTreeSet::new(),
+            write: BTreeSet::new(),
+            serial: BTreeSet::new(),
+            addresses: BTreeSet::new(),
+            own: None,
+            udp: false,
+            asks: false,
+        }
+    }
+
+    /// What `tables` name; relative names begin at `base`, those of secrets at
     /// `credentials` first.
-    pub(crate) fn of(sources: &Sources, base: &Path, credentials: Option<&Path>) -> Self {
-        let mut reach = Self::default();
-        // A configuration came as JSON and has that form.
-        let json = serde_json::to_value(sources).unwrap_or_default();
-        reach.gather("", &json, base, credentials);
+    #[must_use]
+    pub fn of(
+        subject: &'static Subject,
+        tables: &Value,
+        addresses: BTreeSet<Address>,
+        base: &Path,
+        credentials: Option<&Path>,
+    ) -> Self {
+        let mut reach = Self::nothing(subject);
+        reach.gather("", tables, base, credentials);
         reach.note_own(base);
-        reach.addresses = sources.addresses();
-        let mut transports = reach.addresses.iter().map(|a| a.transport);
-        reach.udp = transports.any(|t| t == Transport::Udp);
+        reach.udp = addresses.iter().any(|a| a.transport == Transport::Udp);
+        reach.addresses = addresses;
         reach
     }
 
     /// Notes whether the node's own folder is below one that is read.
-    pub(super) fn note_own(&mut self, base: &Path) {
+    pub fn note_own(&mut self, base: &Path) {
         let mut read = self.read.iter().filter(|p| p.is_dir());
         self.own = read.find(|p| base.starts_with(p)).cloned();
     }
@@ -115,11 +153,19 @@ mod tests {
 
     use serde_json::json;
 
-    use super::Reach;
-    use crate::config::Sources;
+    use super::{Reach, Subject};
+
+    static NOBODY: Subject = Subject {
+        process: "process",
+        one: "table",
+        many: "tables",
+        owner: "a table",
+        system: &[],
+        calls: &[],
+    };
 
     fn reach(json: &serde_json::Value, base: &Path) -> Reach {
-        let mut reach = Reach::default();
+        let mut reach = Reach::nothing(&NOBODY);
         reach.gather("", json, base, None);
         reach
     }
@@ -154,59 +200,6 @@ mod tests {
         assert_eq!(read("password"), [base.join("password")]);
         assert_eq!(read("secrets/password"), [base.join("secrets")]);
         assert!(read("none").is_empty());
-    }
-
-    #[test]
-    fn addresses_are_those_that_the_sources_ask_for() {
-        let text = r#"
-            [source.i]
-            type = "influx"
-            url = "https://u.example:8086/x"
-            database = "d"
-            measurement = "m"
-            device = "d"
-            [source.h]
-            type = "http"
-            url = ["http://{device}.lan/now", "https://[::1]/x"]
-            ask = ["One", "two"]
-            kind = "t"
-            value = "/v"
-            device = "x"
-            [source.m]
-            type = "mqtt"
-            url = "mqtts://hall"
-            topic = "{device}/{kind}"
-            [source.b]
-            type = "modbus"
-            url = "tcp://[fd00::7]"
-            units = [{ id = 1, device = "m" }]
-            registers = [{ table = "holding", address = 0, kind = "t" }]
-            [source.c]
-            type = "coap"
-            devices-at = ["coap://[fd00::8]", "c:1"]
-            path = "/{kind}"
-        "#;
-        let table: serde_json::Value = toml::from_str(text).unwrap();
-        let sources = Sources::parse(&table["source"]).unwrap();
-        let reach = Reach::of(&sources, Path::new("/"), None);
-        let shown = reach.addresses.iter();
-        let shown: Vec<_> = shown
-            .map(|a| format!("{} {} {}", a.source, a.host, a.port))
-            .collect();
-        assert_eq!(
-            shown,
-            [
-                "b fd00::7 502",
-                "c c 1",
-                "c fd00::8 5683",
-                "h ::1 443",
-                "h one.lan 80",
-                "h two.lan 80",
-                "i u.example 8086",
-                "m hall 8883",
-            ]
-        );
-        assert!(reach.udp);
     }
 
     #[test]
