@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::tree::{Fault, Tree, output};
 
 /// A crate, and the crates of this workspace that it may depend on.
-const ALLOWED: [(&str, &[&str]); 13] = [
+const ALLOWED: [(&str, &[&str]); 14] = [
     ("fades-abi", &[]),
     ("fades-sdk", &["fades-abi"]),
     ("fades-build", &["fades-abi"]),
@@ -21,12 +21,17 @@ const ALLOWED: [(&str, &[&str]); 13] = [
         "fades-drb",
         &["fades-abi", "fades-outside", "fades-task", "fades-wire"],
     ),
+    (
+        "fades-courier",
+        &["fades-outside", "fades-task", "fades-wire"],
+    ),
     ("fades-orc", &["fades-task", "fades-trust", "fades-wire"]),
     (
         "fades",
         &[
             "fades-abi",
             "fades-build",
+            "fades-courier",
             "fades-drb",
             "fades-orc",
             "fades-outside",
