@@ -90,6 +90,7 @@ fn config(folder: &Path) -> Outcome<NodeConfig> {
             Some(ms) => Duration::from_millis(ms),
             None => fades_orc::config::SPARE_FOR,
         },
+        order: fades_task::policy::Order::default(),
         memory: Size(settings["memory"].as_u64().unwrap_or(64 << 20)),
         caps: Limits {
             memory: Size(32 << 20),

@@ -53,10 +53,20 @@ pub enum Refusal {
     },
     /// More memory than the node has for functions.
     #[error(
-        "function.limits.memory = \"{asked}\" is more than this node has for all functions together (\"{budget}\")"
+        "function.limits.memory = \"{asked}\" is more than this node has for all functions together (\"{budget}\"): ask for less, or let its operator raise node.memory"
     )]
     Memory {
         /// What was asked for.
+        asked: Size,
+        /// What there is.
+        budget: Size,
+    },
+    /// More batch files than the node has room for.
+    #[error(
+        "retrieve: a run needs room for two batches (\"{asked}\"), and this node has \"{budget}\" for all batches together: its operator can raise node.batches or lower node.chunk"
+    )]
+    Input {
+        /// What a run takes.
         asked: Size,
         /// What there is.
         budget: Size,
@@ -146,17 +156,31 @@ pub fn check(
     if let Some((field, asked, cap)) = asked.limits.exceeds(&config.caps) {
         return Err(Refusal::Limits { field, asked, cap });
     }
-    if asked.limits.memory > config.memory {
-        return Err(Refusal::Memory {
-            asked: asked.limits.memory,
-            budget: config.memory,
-        });
-    }
+    check_needs(mtw, config)?;
     check_params(mtw)?;
     if let Some(destination) = mtw.deliver.first() {
         return Err(Refusal::Destination(destination.to.clone()));
     }
     isolations(&asked.isolation, config)
+}
+
+/// A task whose run would never fit, not even alone, would wait for ever.
+fn check_needs(mtw: &Mtw, config: &NodeConfig) -> Result<(), Refusal> {
+    let capacity = config.capacity();
+    let need = capacity.need(mtw);
+    if need.memory > capacity.memory {
+        return Err(Refusal::Memory {
+            asked: need.memory,
+            budget: capacity.memory,
+        });
+    }
+    if need.input > capacity.input {
+        return Err(Refusal::Input {
+            asked: need.input,
+            budget: capacity.input,
+        });
+    }
+    Ok(())
 }
 
 fn check_params(mtw: &Mtw) -> Result<(), Refusal> {

@@ -9,9 +9,11 @@ use std::time::Duration;
 use fades_task::dial::Address;
 use fades_task::identity::Name;
 use fades_task::limits::Limits;
+use fades_task::policy::Order;
 use fades_task::quantity::Size;
 
 use crate::api::types::IsolationInfo;
+use crate::core::{Capacity, Rules};
 
 /// Most tasks that may wait.
 pub const QUEUE_MAX: u64 = 10_000;
@@ -44,6 +46,8 @@ pub struct NodeConfig {
     pub parallel: usize,
     /// Memory for functions, all together.
     pub memory: Size,
+    /// The order of tasks that wait.
+    pub order: Order,
     /// For how long a peak of runs at once keeps tenders waiting at least.
     pub spare_for: Duration,
     /// The largest limits that a task may ask for.
@@ -54,6 +58,28 @@ pub struct NodeConfig {
     pub simd: u32,
     /// Version of the function contract, major and minor.
     pub abi: (u16, u16),
+}
+
+impl NodeConfig {
+    /// What may run at once.
+    #[must_use]
+    pub const fn capacity(&self) -> Capacity {
+        Capacity {
+            parallel: self.parallel,
+            memory: self.memory,
+            input: self.broker.budget,
+            batch: self.broker.chunk,
+        }
+    }
+
+    /// What the core goes by.
+    #[must_use]
+    pub const fn rules(&self) -> Rules {
+        Rules {
+            capacity: self.capacity(),
+            order: self.order,
+        }
+    }
 }
 
 /// How to start the broker, and what to tell it.

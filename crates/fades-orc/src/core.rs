@@ -23,19 +23,26 @@ mod broker;
 mod effect;
 mod event;
 mod outcome;
+mod queue;
+mod room;
 mod run;
 
 use std::collections::BTreeMap;
 
 use fades_task::identity::Name;
 use fades_task::mtw::Mtw;
+use fades_task::policy::Order;
 use fades_task::quantity::Duration;
 use fades_task::result::Failure;
 
 use self::broker::Broker;
-pub use self::effect::{Capacity, Change, Commit, Effect};
+pub use self::effect::{Change, Commit, Effect};
 pub use self::event::{Event, Now, RunId, Task, TenderEvent, Tick, Timer};
 use self::outcome::Outcome;
+use self::queue::Queue;
+pub use self::queue::{PASSED_FOR, WINDOW};
+use self::room::Room;
+pub use self::room::{Capacity, Need};
 use self::run::{Run, Settled};
 
 /// A task is started at most as often as this.
@@ -66,11 +73,20 @@ struct Waiting {
     isolation: usize,
 }
 
+/// What an operator decided; may change while tasks wait and run.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// What may run at once.
+    pub capacity: Capacity,
+    /// The order of tasks that wait.
+    pub order: Order,
+}
+
 /// All tasks that have not ended, and what works on them.
 #[derive(Debug)]
 pub struct Core {
-    capacity: Capacity,
-    queue: BTreeMap<i64, Waiting>,
+    room: Room,
+    queue: Queue,
     runs: BTreeMap<RunId, Run>,
     next_run: u64,
     broker: Broker,
@@ -80,10 +96,10 @@ pub struct Core {
 impl Core {
     /// Nothing accepted, nothing started.
     #[must_use]
-    pub fn new(capacity: Capacity) -> Self {
+    pub fn new(rules: &Rules) -> Self {
         Self {
-            capacity,
-            queue: BTreeMap::new(),
+            room: Room::new(rules.capacity),
+            queue: Queue::new(rules.order),
             runs: BTreeMap::new(),
             next_run: 1,
             broker: Broker::new(),
@@ -119,20 +135,21 @@ impl Core {
     }
 
     /// How many of these tasks would be started at once if they were accepted
-    /// now, in this order: the first so many.
+    /// now, in this order: the first so many, and perhaps more when others wait.
     #[must_use]
     pub fn starts_at_once<'a>(&self, now: Now, tasks: impl Iterator<Item = &'a Mtw>) -> usize {
-        let others_first = self.queue.values().any(|w| w.not_before <= now.tick);
-        if others_first || self.ending || !self.broker.is_up() {
+        if self.queue.has_ready(now.tick) || self.ending || !self.broker.is_up() {
             return 0;
         }
-        let room = self.capacity.parallel.saturating_sub(self.runs.len());
-        let mut memory: u64 = self.runs.values().map(|r| r.task.memory()).sum();
+        let mut room = self.room;
         tasks
-            .take(room)
             .take_while(|mtw| {
-                memory = memory.saturating_add(mtw.function.limits.memory.0);
-                memory <= self.capacity.memory.0
+                let need = room.capacity.need(mtw);
+                let fits = room.fits(need);
+                if fits {
+                    room.take(need);
+                }
+                fits
             })
             .count()
     }
@@ -192,16 +209,13 @@ impl Core {
             let timer = Timer::TooLate(waiting.task.id().clone());
             effects.push(Effect::SetTimer { at, timer });
         }
-        self.queue.insert(waiting.task.seq, waiting);
+        self.queue.insert(waiting);
     }
 
     /// Ends a task from outside, whatever its state.
     fn end(&mut self, now: Now, id: &Name, failure: &Failure, effects: &mut Vec<Effect>) {
-        let queued = self.queue.values().find(|w| w.task.id() == id);
-        if let Some(seq) = queued.map(|w| w.task.seq) {
-            if let Some(waiting) = self.queue.remove(&seq) {
-                effects.push(waiting.fail(now, failure.clone()));
-            }
+        if let Some(waiting) = self.queue.remove(id) {
+            effects.push(waiting.fail(now, failure.clone()));
             return;
         }
         let running = self.runs.values().find(|r| !r.over && r.task.id() == id);
@@ -217,7 +231,9 @@ impl Core {
                     run.gone = true;
                 }
                 self.with_run(now, run, effects, |run| run.gone(reason));
-                self.runs.retain(|_, run| !(run.gone && run.over));
+                if self.runs.get(&run).is_some_and(|run| run.over) {
+                    self.clear(run);
+                }
             }
             TenderEvent::Given => self.with_run(now, run, effects, |run| run.given()),
             TenderEvent::Ready { isolation } => {
@@ -273,17 +289,24 @@ impl Core {
                     at: waiting.not_before,
                     timer: Timer::Retry,
                 });
-                self.queue.insert(waiting.task.seq, waiting);
+                self.queue.insert(waiting);
             }
             Settled::NextIsolation => {
                 let waiting = run.again(now.tick, run.isolation_index + 1);
                 effects.push(waiting.persist());
-                self.queue.insert(waiting.task.seq, waiting);
+                self.queue.insert(waiting);
             }
         }
         run.release(now.tick, effects);
         if run.gone {
-            self.runs.remove(&id);
+            self.clear(id);
+        }
+    }
+
+    /// Forgets a run whose tender is gone and whose task needs it no more.
+    fn clear(&mut self, id: RunId) {
+        if let Some(run) = self.runs.remove(&id) {
+            self.room.give_back(run.need);
         }
     }
 
@@ -338,19 +361,20 @@ impl Core {
         }
         let there = self.runs.values().filter(|run| !run.gone);
         effects.extend(there.map(|run| Effect::KillTender { run: run.id }));
-        self.runs.retain(|_, run| !run.gone);
+        let gone = self.runs.values().filter(|run| run.gone).map(|run| run.id);
+        for id in gone.collect::<Vec<_>>() {
+            self.clear(id);
+        }
         effects.extend(self.broker.kill());
     }
 
-    /// Starts what can be started: in the order of acceptance, and nothing
-    /// overtakes a task that waits for memory.
+    /// Starts what can be started, in the order of the queue.
     fn schedule(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        while self.broker.is_up() && self.runs.len() < self.capacity.parallel {
-            let due = self.queue.values().find(|w| w.not_before <= now.tick);
-            let used: u64 = self.runs.values().map(|r| r.task.memory()).sum();
-            let next =
-                due.filter(|w| used.saturating_add(w.task.memory()) <= self.capacity.memory.0);
-            let Some(waiting) = next.map(|w| w.task.seq).and_then(|s| self.queue.remove(&s)) else {
+        self.queue.wake(now.tick);
+        while self.broker.is_up() && self.room.has_slot() {
+            let room = self.room;
+            let fits = |task: &Task| room.fits(task.need(&room.capacity));
+            let Some(waiting) = self.queue.next(now.tick, fits) else {
                 return;
             };
             self.begin(now, waiting, effects);
@@ -382,7 +406,9 @@ impl Core {
             Effect::StartTender { run, id, isolation },
             Effect::Retrieve { run },
         ]);
-        self.runs.insert(run, Run::new(run, waiting, now));
+        let run = Run::new(run, waiting, now, &self.room.capacity);
+        self.room.take(run.need);
+        self.runs.insert(run.id, run);
     }
 }
 

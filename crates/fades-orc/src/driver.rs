@@ -128,12 +128,8 @@ impl Driver {
         (sender, inputs): (Sender<Input>, Receiver<Input>),
         first: Sender<Result<(), String>>,
     ) -> std::io::Result<Self> {
-        let capacity = crate::core::Capacity {
-            parallel: config.parallel,
-            memory: config.memory,
-        };
         Ok(Self {
-            core: Core::new(capacity),
+            core: Core::new(&config.rules()),
             pool: Pool::start(&config, &store, &shared, &sender)?,
             config,
             store,

@@ -7,6 +7,7 @@ use fades_task::identity::{Digest, Name};
 use fades_task::limits::{Isolation, Limits};
 use fades_task::message::Ended;
 use fades_task::mtw::Mtw;
+use fades_task::policy::Order;
 use fades_task::quantity::Size;
 use fades_task::result::Breakdown;
 use fades_task::time::Time;
@@ -139,6 +140,7 @@ pub(crate) fn config(folder: &Path) -> NodeConfig {
         parallel: 2,
         spare_for: crate::config::SPARE_FOR,
         memory: Size(64 << 20),
+        order: Order::default(),
         caps: Limits::MAX,
         isolation: vec![
             works(Isolation::Microvm, false),

@@ -4,7 +4,8 @@
 //! ([`mtw`]), its limits ([`limits`]) and quantities ([`quantity`], [`time`]),
 //! how a run ends ([`exit`], [`result`]), which data stood behind an answer
 //! ([`coverage`]), and what the processes of a node tell each other
-//! ([`message`], [`courier`], [`dial`]). JSON on the wire, TOML for people, and the
+//! ([`message`], [`courier`], [`dial`]), and what an operator decides about the tasks
+//! of others ([`policy`]). JSON on the wire, TOML for people, and the
 //! command line use the same types.
 //!
 //! Nothing here reads a clock, a file or a socket: time comes in as an
@@ -19,6 +20,7 @@ pub mod identity;
 pub mod limits;
 pub mod message;
 pub mod mtw;
+pub mod policy;
 pub mod quantity;
 pub mod resource;
 pub mod result;

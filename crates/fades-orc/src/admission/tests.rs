@@ -72,6 +72,33 @@ fn limits_above_the_nodes_are_refused_by_name() {
     ));
     let refused = decide(|c| c.memory = Size(1 << 19), |_| ()).unwrap_err();
     assert!(matches!(refused, Refusal::Memory { .. }));
+    assert!(
+        refused.to_string().contains("raise node.memory"),
+        "{refused}"
+    );
+    assert!(decide(|c| c.memory = Size(1 << 20), |_| ()).is_ok());
+}
+
+#[test]
+fn a_task_whose_input_never_fits_is_refused_and_one_without_input_is_not() {
+    let tight = |c: &mut NodeConfig| {
+        c.broker.budget = Size(100 << 20);
+        c.broker.chunk = Size(64 << 20);
+    };
+    let refused = decide(tight, |_| ()).unwrap_err();
+    assert!(matches!(
+        refused,
+        Refusal::Input {
+            asked: Size(0x800_0000),
+            ..
+        }
+    ));
+    assert!(
+        refused.to_string().contains("raise node.batches"),
+        "{refused}"
+    );
+    assert!(decide(tight, |t| t["retrieve"] = json!([])).is_ok());
+    assert!(decide(|c| c.broker.budget = Size(128 << 20), |_| ()).is_ok());
 }
 
 #[test]

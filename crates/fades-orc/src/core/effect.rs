@@ -2,7 +2,6 @@
 
 use fades_task::identity::Name;
 use fades_task::limits::Isolation;
-use fades_task::quantity::Size;
 use fades_task::result::TaskResult;
 use fades_task::time::Time;
 
@@ -105,13 +104,4 @@ pub struct Commit {
     pub answer: Vec<u8>,
     /// Readings in batch layout; empty without any.
     pub readings: Vec<u8>,
-}
-
-/// What may run at once.
-#[derive(Debug, Clone, Copy)]
-pub struct Capacity {
-    /// Most runs.
-    pub parallel: usize,
-    /// Most memory of all functions together.
-    pub memory: Size,
 }

@@ -62,8 +62,8 @@ impl Task {
         &self.mtw.task.id
     }
 
-    pub(super) fn memory(&self) -> u64 {
-        self.mtw.function.limits.memory.0
+    pub(super) fn service(&self) -> &Name {
+        &self.mtw.task.service
     }
 }
 

@@ -11,8 +11,8 @@ use fades_task::result::{Failure, RetrievalFailure};
 
 use super::outcome::Answer;
 use super::{
-    Change, Effect, LEAVE_GRACE, Now, RETRIEVE_GRACE, RunId, START_GRACE, STUCK_GRACE, Task, Tick,
-    Timer, Waiting,
+    Capacity, Change, Effect, LEAVE_GRACE, Need, Now, RETRIEVE_GRACE, RunId, START_GRACE,
+    STUCK_GRACE, Task, Tick, Timer, Waiting,
 };
 
 #[derive(Debug)]
@@ -85,6 +85,8 @@ impl More {
 pub(super) struct Run {
     pub(super) id: RunId,
     pub(super) task: Task,
+    /// What it takes until it is gone.
+    pub(super) need: Need,
     pub(super) accepted: Tick,
     pub(super) started: Now,
     pub(super) ready: Option<Tick>,
@@ -101,9 +103,10 @@ pub(super) struct Run {
 }
 
 impl Run {
-    pub(super) fn new(id: RunId, waiting: Waiting, now: Now) -> Self {
+    pub(super) fn new(id: RunId, waiting: Waiting, now: Now, capacity: &Capacity) -> Self {
         Self {
             id,
+            need: waiting.task.need(capacity),
             task: waiting.task,
             accepted: waiting.accepted,
             started: now,

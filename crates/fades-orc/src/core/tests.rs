@@ -5,18 +5,20 @@ use fades_task::exit::{Clock, Exit};
 use fades_task::limits::Isolation;
 use fades_task::message::Refused;
 use fades_task::mtw::Mtw;
+use fades_task::policy::Order;
 use fades_task::quantity::{Duration, Size};
 use fades_task::result::{Failure, RetrievalFailure, TaskResult, TaskState};
 use fades_task::time::Time;
 
 use super::{
-    ATTEMPTS_MAX, Capacity, Change, Core, Effect, Event, Now, RETRIEVE_GRACE, RunId, START_GRACE,
-    STUCK_GRACE, Task, TenderEvent, Tick, Timer,
+    ATTEMPTS_MAX, Capacity, Change, Core, Effect, Event, Now, RETRIEVE_GRACE, Rules, RunId,
+    START_GRACE, STUCK_GRACE, Task, TenderEvent, Tick, Timer,
 };
 use crate::samples::{ended, mtw, mtw_with, name, now};
 
 mod clocks;
 mod model;
+mod order;
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -29,9 +31,18 @@ struct Story {
 
 impl Story {
     fn new(parallel: usize) -> Self {
-        let memory = Size(8 << 20);
+        Self::under(parallel, Order::default())
+    }
+
+    fn under(parallel: usize, order: Order) -> Self {
+        let capacity = Capacity {
+            parallel,
+            memory: Size(8 << 20),
+            input: Size(40 << 20),
+            batch: Size(2 << 20),
+        };
         let mut story = Self {
-            core: Core::new(Capacity { parallel, memory }),
+            core: Core::new(&Rules { capacity, order }),
             now: Now {
                 time: now(),
                 tick: Tick(0),
@@ -235,29 +246,6 @@ fn at_most_so_many_tasks_run_at_once_in_the_order_of_acceptance() {
     );
     let effects = story.gone(first);
     assert!(matches!(&effects[1], Effect::StartTender { id, .. } if *id == name("c")));
-}
-
-#[test]
-fn a_task_waits_for_memory_and_is_not_overtaken() {
-    let mut story = Story::up(9);
-    let sized =
-        |id: &str, size: &str| mtw_with(id, |t| t["function"]["limits"]["memory"] = size.into());
-    let a = story.task(sized("a", "6MiB"));
-    let b = story.task(sized("b", "4MiB"));
-    let c = story.task(sized("c", "1MiB"));
-    let run = started(&story.step(Event::Accepted(a)));
-    assert_eq!(story.step(Event::Accepted(b)), []);
-    assert_eq!(story.step(Event::Accepted(c)), []);
-    let _ = story.cancel("a");
-    let effects = story.gone(run);
-    let ids: Vec<_> = effects
-        .iter()
-        .filter_map(|e| match e {
-            Effect::StartTender { id, .. } => Some(id.as_str()),
-            _ => None,
-        })
-        .collect();
-    assert_eq!(ids, ["b", "c"]);
 }
 
 #[test]

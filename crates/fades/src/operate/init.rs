@@ -161,6 +161,9 @@ name = "NAME"                  # tasks address the node by this name
 # memory = "256MiB"
 # time = "10m"
 
+# [queue]                      # which of the tasks that wait is started next
+# policy = "priority"          # fifo, priority, deadline, id
+
 # Where readings come from. `fades source test sample` reads the first rows.
 [source.sample]
 type = "csv"

@@ -109,6 +109,7 @@ fn config(
         },
         parallel: node.parallel as usize,
         memory: node.memory,
+        order: file.queue,
         spare_for: fades_orc::config::SPARE_FOR,
         caps: node.limits,
         isolation: probe.isolation.into_iter().map(info).collect(),

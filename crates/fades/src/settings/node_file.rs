@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use fades_drb::config::Sources;
 use fades_task::identity::Name;
 use fades_task::limits::Limits;
+use fades_task::policy::Order;
 use fades_task::quantity::Size;
 use fades_task::time::Zone;
 use schemars::JsonSchema;
@@ -24,6 +25,9 @@ use crate::problem::Problem;
 pub(crate) struct NodeFile {
     /// The node itself.
     pub(crate) node: NodePart,
+    /// Which of the tasks that wait is started next.
+    #[schemars(default)]
+    pub(crate) queue: Order,
     /// Where readings come from, by name.
     pub(crate) source: Sources,
 }
@@ -33,6 +37,8 @@ pub(crate) struct NodeFile {
 #[serde(deny_unknown_fields)]
 struct Unchecked {
     node: NodePart,
+    #[serde(default)]
+    queue: Order,
     #[serde(default)]
     source: serde_json::Map<String, serde_json::Value>,
 }
@@ -157,11 +163,19 @@ impl NodeFile {
 
     /// Checks the configuration that `layers` hold.
     pub(crate) fn parse(layers: &Layers) -> Result<Self, Problem> {
-        let Unchecked { node, source } = layers.parse()?;
+        let Unchecked {
+            node,
+            queue,
+            source,
+        } = layers.parse()?;
         node.check()?;
         let source =
             Sources::parse(&source.into()).map_err(|e| layers.field_problem(&e.to_string()))?;
-        Ok(Self { node, source })
+        Ok(Self {
+            node,
+            queue,
+            source,
+        })
     }
 
     /// Path of the API's socket.
@@ -255,6 +269,9 @@ mod tests {
             ("chunk = \"1MiB\"", "2MiB"),
             ("batches = \"100MiB\"", "two chunks"),
             ("memroy = \"1MiB\"", "did you mean `memory`"),
+            ("[queue]\npolicy = \"prioritty\"", "did you mean `priority`"),
+            ("[queue]\nageing = \"soon\"", "no duration"),
+            ("[queue]\nagein = \"1m\"", "did you mean `ageing`"),
         ] {
             let error = parsed(&format!("[node]\nname = \"a\"\n{line}\n")).unwrap_err();
             assert!(error.contains(named), "{line}: {error}");

@@ -8,20 +8,25 @@ use fades_task::exit::Exit;
 use fades_task::identity::Name;
 use fades_task::limits::Isolation;
 use fades_task::message::Refused;
+use fades_task::policy::{Order, Policy};
 use fades_task::quantity::{Duration, Size};
-use proptest::prelude::{Strategy, any, prop, proptest};
+use proptest::prelude::{Just, Strategy, any, prop, prop_oneof, proptest};
 
 use crate::core::{
-    Capacity, Change, Core, Effect, Event, Now, RunId, Task, TenderEvent, Tick, Timer,
+    Capacity, Change, Core, Effect, Event, Need, Now, PASSED_FOR, Rules, RunId, Task, TenderEvent,
+    Tick, Timer,
 };
 use crate::samples::{ended, mtw_with, name, now};
 
-const PARALLEL: usize = 2;
-const MEMORY: u64 = 3 << 20;
+const PARALLEL: usize = 3;
+const MEMORY: u64 = 4 << 20;
+const BATCH: u64 = 2 << 20;
+/// Two runs that retrieve something at a time.
+const INPUT: u64 = 9 << 20;
 
 #[derive(Debug, Clone, Copy)]
 enum Op {
-    Accept { memory: u64, hasty: bool },
+    Accept(Asked),
     Cancel(usize),
     Tender(usize, Word),
     Retrieved(usize, bool),
@@ -29,6 +34,31 @@ enum Op {
     BrokerLost,
     Timer,
     Restart,
+    Pass(u64),
+}
+
+/// What a task says of itself.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    memory: u64,
+    priority: i64,
+    /// `finish-within`, ms.
+    within: Option<u64>,
+    retrieves: bool,
+}
+
+fn asked() -> impl Strategy<Value = Asked> {
+    let within = prop_oneof![
+        6 => Just(None),
+        3 => (1..10_000_000_u64).prop_map(Some),
+        1 => Just(Some(20)),
+    ];
+    (1..5_u64, -200..200_i64, within, 0..4_u8).prop_map(|(memory, priority, within, rest)| Asked {
+        memory,
+        priority,
+        within,
+        retrieves: rest > 0,
+    })
 }
 
 /// What a tender may do next.
@@ -44,11 +74,9 @@ enum Word {
 }
 
 fn op() -> impl Strategy<Value = Op> {
-    (0..14_u8, any::<usize>(), 0..7_u8, any::<bool>()).prop_map(|(op, pick, word, flag)| match op {
-        0..=2 => Op::Accept {
-            memory: 1 + pick as u64 % 3,
-            hasty: flag && word == 0,
-        },
+    let numbers = (0..15_u8, any::<usize>(), 0..7_u8, any::<bool>());
+    (numbers, asked()).prop_map(|((op, pick, word, flag), asked)| match op {
+        0..=3 if op < 3 || flag => Op::Accept(asked),
         3 => Op::Cancel(pick),
         4..=7 => Op::Tender(
             pick,
@@ -66,6 +94,7 @@ fn op() -> impl Strategy<Value = Op> {
         10 => Op::BrokerUp,
         11 if flag => Op::BrokerLost,
         11 if word == 0 => Op::Restart,
+        12 => Op::Pass(pick as u64 % 3_000),
         _ => Op::Timer,
     })
 }
@@ -79,6 +108,7 @@ enum Stored {
 
 /// The world around a core: what is stored, what runs, which timers are set.
 struct World {
+    order: Order,
     core: Core,
     now: Now,
     tasks: Vec<(Task, Stored)>,
@@ -86,6 +116,13 @@ struct World {
     /// their last word.
     tenders: BTreeMap<RunId, (Name, Isolation, u64, bool)>,
     retrievals: BTreeSet<RunId>,
+    /// What runs take until their tender is gone and their task needs them no
+    /// more: task, need, gone, over.
+    holds: BTreeMap<RunId, (Name, Need, bool, bool)>,
+    /// Tasks that are not to be started before a time.
+    paused: BTreeMap<Name, Tick>,
+    /// When a task was first passed by a later one.
+    passed: BTreeMap<Name, Tick>,
     timers: BTreeMap<(Tick, usize), Timer>,
     timers_set: usize,
     broker: bool,
@@ -93,9 +130,10 @@ struct World {
 }
 
 impl World {
-    fn new() -> Self {
+    fn new(order: Order) -> Self {
         let mut world = Self {
-            core: World::core(),
+            order,
+            core: World::core(order),
             now: Now {
                 time: now(),
                 tick: Tick(0),
@@ -103,6 +141,9 @@ impl World {
             tasks: Vec::new(),
             tenders: BTreeMap::new(),
             retrievals: BTreeSet::new(),
+            holds: BTreeMap::new(),
+            paused: BTreeMap::new(),
+            passed: BTreeMap::new(),
             timers: BTreeMap::new(),
             timers_set: 0,
             broker: false,
@@ -112,11 +153,97 @@ impl World {
         world
     }
 
-    fn core() -> Core {
-        Core::new(Capacity {
+    fn core(order: Order) -> Core {
+        let capacity = Capacity {
             parallel: PARALLEL,
             memory: Size(MEMORY),
-        })
+            input: Size(INPUT),
+            batch: Size(BATCH),
+        };
+        Core::new(&Rules { capacity, order })
+    }
+
+    fn task(&self, id: &Name) -> &(Task, Stored) {
+        let task = self.tasks.iter().find(|t| t.0.mtw.task.id == *id);
+        task.unwrap()
+    }
+
+    /// Where a task stands, in plain words of the policy.
+    fn place(&self, task: &Task) -> (i128, String, i64) {
+        let said = &task.mtw.task;
+        let accepted = i128::from(task.accepted.0);
+        let hour = 3_600_000_000_000;
+        let (number, text) = match self.order.policy {
+            Policy::Fifo => (0, String::new()),
+            Policy::Priority => {
+                let minutes = i128::from(said.priority.clamp(-100, 100));
+                (accepted - minutes * 60_000_000_000, String::new())
+            }
+            Policy::Deadline => {
+                let within = said.finish_within.map_or(hour, |d| d.0);
+                (accepted + i128::from(within), String::new())
+            }
+            Policy::Id => (0, said.id.as_str().to_owned()),
+        };
+        (number, text, task.seq)
+    }
+
+    fn need(task: &Task) -> Need {
+        let input = if task.mtw.retrieve.is_empty() {
+            0
+        } else {
+            2 * BATCH
+        };
+        Need {
+            memory: task.mtw.function.limits.memory,
+            input: Size(input),
+        }
+    }
+
+    /// A task is started now: nothing before it could have been, and nothing
+    /// before it was passed for too long.
+    fn check_turn(&mut self, id: &Name) {
+        let place = self.place(&self.task(id).0);
+        let used = |of: fn(&Need) -> u64| self.holds.values().map(|h| of(&h.1)).sum::<u64>();
+        let (memory, input) = (used(|n| n.memory.0), used(|n| n.input.0));
+        let now = self.now.tick;
+        let earlier: Vec<Name> = self
+            .tasks
+            .iter()
+            .filter(|(task, stored)| {
+                let paused = self
+                    .paused
+                    .get(&task.mtw.task.id)
+                    .is_some_and(|at| *at > now);
+                matches!(stored, Stored::Queued(_)) && !paused && self.place(task) < place
+            })
+            .map(|(task, _)| {
+                let need = Self::need(task);
+                let fits = memory + need.memory.0 <= MEMORY && input + need.input.0 <= INPUT;
+                assert!(!fits, "{id} was started before {}", task.mtw.task.id);
+                task.mtw.task.id.clone()
+            })
+            .collect();
+        for earlier in earlier {
+            let since = *self.passed.entry(earlier.clone()).or_insert(now);
+            assert!(
+                now < since.after(PASSED_FOR),
+                "{earlier} is passed since {since:?}"
+            );
+        }
+    }
+
+    /// A task needs its run no more.
+    fn over(&mut self, id: &Name) {
+        for hold in self.holds.values_mut().filter(|h| h.0 == *id) {
+            hold.3 = true;
+        }
+        self.passed.remove(id);
+        self.let_go();
+    }
+
+    fn let_go(&mut self) {
+        self.holds.retain(|_, (_, _, gone, over)| !(*gone && *over));
     }
 
     fn stored(&mut self, id: &Name) -> &mut Stored {
@@ -132,6 +259,8 @@ impl World {
         let memory: u64 = self.tenders.values().map(|t| t.2).sum();
         assert!(self.tenders.len() <= PARALLEL, "runs are bounded");
         assert!(memory <= MEMORY, "their memory is bounded");
+        let input: u64 = self.holds.values().map(|h| h.1.input.0).sum();
+        assert!(input <= INPUT, "room for their input is bounded");
         if self.broker_dies {
             self.lose_broker();
         }
@@ -140,6 +269,10 @@ impl World {
     fn check(&mut self, effect: Effect) {
         match effect {
             Effect::Persist { id, change } => {
+                if matches!(change, Change::Queued { .. }) {
+                    self.over(&id);
+                    self.paused.insert(id.clone(), self.now.tick);
+                }
                 let stored = self.stored(&id);
                 assert_ne!(*stored, Stored::Final, "{id} had ended");
                 *stored = match change {
@@ -162,6 +295,7 @@ impl World {
                     commit.result.failure.is_none(),
                     commit.result.state == fades_task::result::TaskState::Done
                 );
+                self.over(id);
                 let stored = self.stored(id);
                 assert_ne!(*stored, Stored::Final, "{id} ended twice");
                 *stored = Stored::Final;
@@ -172,8 +306,10 @@ impl World {
                     "{id} was started before that was stored"
                 );
                 assert!(self.broker, "{id} was started without a broker");
-                let task = self.tasks.iter().find(|t| t.0.mtw.task.id == id).unwrap();
-                let memory = task.0.memory();
+                self.check_turn(&id);
+                let need = Self::need(&self.task(&id).0);
+                let memory = need.memory.0;
+                self.holds.insert(run, (id.clone(), need, false, false));
                 assert!(
                     self.tenders
                         .insert(run, (id, isolation, memory, false))
@@ -190,6 +326,11 @@ impl World {
                 assert!(self.retrievals.contains(&run), "{run:?} fetches nothing");
             }
             Effect::SetTimer { at, timer } => {
+                if timer == Timer::Retry {
+                    // It follows the state that it is about.
+                    let newest = self.paused.values_mut().filter(|t| **t == self.now.tick);
+                    newest.for_each(|t| *t = at);
+                }
                 self.timers_set += 1;
                 self.timers.insert((at, self.timers_set), timer);
             }
@@ -211,7 +352,13 @@ impl World {
         self.now.tick = self.now.tick.after(Duration(1_000_000));
         self.now.time = self.now.time.after(Duration(1_000_000));
         match op {
-            Op::Accept { memory, hasty } => self.accept(memory, hasty),
+            Op::Accept(asked) => self.accept(asked),
+            Op::Pass(ms) => {
+                let span = Duration(ms * 1_000_000);
+                self.now.tick = self.now.tick.after(span);
+                self.now.time = self.now.time.after(span);
+                self.step(Event::BrokerPong);
+            }
             Op::Cancel(pick) if !self.tasks.is_empty() => {
                 let id = self.tasks[pick % self.tasks.len()].0.mtw.task.id.clone();
                 let by = "somebody".to_owned();
@@ -240,13 +387,17 @@ impl World {
         }
     }
 
-    fn accept(&mut self, memory: u64, hasty: bool) {
+    fn accept(&mut self, asked: Asked) {
         let seq = self.tasks.len() as i64 + 1;
-        let id = format!("t{seq}");
+        let id = format!("{}-{seq}", ["c", "a", "b"][seq as usize % 3]);
         let mtw = mtw_with(&id, |t| {
-            t["function"]["limits"]["memory"] = format!("{memory}MiB").into();
-            if hasty {
-                t["task"]["finish-within"] = "20ms".into();
+            t["function"]["limits"]["memory"] = format!("{}MiB", asked.memory).into();
+            t["task"]["priority"] = asked.priority.into();
+            if let Some(within) = asked.within {
+                t["task"]["finish-within"] = format!("{within}ms").into();
+            }
+            if !asked.retrieves {
+                t["retrieve"] = serde_json::json!([]);
             }
         });
         let task = Task {
@@ -260,7 +411,14 @@ impl World {
         let foreseen = self.core.starts_at_once(self.now, [&*task.mtw].into_iter());
         self.step(Event::Accepted(task));
         let started = *self.stored(&name(&id)) == Stored::Running(1);
-        assert_eq!(started, foreseen == 1, "{id}");
+        let alone = self
+            .tasks
+            .iter()
+            .filter(|t| matches!(t.1, Stored::Queued(_)))
+            .count()
+            == 0;
+        assert!(started || foreseen == 0, "{id}");
+        assert!(!(started && alone) || foreseen == 1, "{id}");
     }
 
     fn say(&mut self, run: RunId, word: Word) {
@@ -274,6 +432,8 @@ impl World {
         let event = match word {
             Word::Gone => {
                 self.tenders.remove(&run);
+                self.holds.get_mut(&run).unwrap().2 = true;
+                self.let_go();
                 TenderEvent::Gone { reason: text() }
             }
             _ if *silent => return,
@@ -332,8 +492,11 @@ impl World {
 
     /// The node dies and comes back: only what was stored is left.
     fn restart(&mut self) {
-        self.core = World::core();
+        self.core = World::core(self.order);
         self.tenders.clear();
+        self.holds.clear();
+        self.paused.clear();
+        self.passed.clear();
         self.retrievals.clear();
         self.timers.clear();
         self.broker = false;
@@ -382,9 +545,10 @@ impl World {
 proptest! {
     #[test]
     fn whatever_happens_every_accepted_task_ends_exactly_once(
+        policy in prop::sample::select(&[Policy::Fifo, Policy::Priority, Policy::Deadline, Policy::Id][..]),
         ops in prop::collection::vec(op(), 1..120)
     ) {
-        let mut world = World::new();
+        let mut world = World::new(Order { policy, ..Order::default() });
         for op in ops {
             world.act(op);
         }
