@@ -85,6 +85,7 @@ fn config(folder: &Path) -> Outcome<NodeConfig> {
             readings: folder.join("readings"),
             credentials: None,
         },
+        courier: None,
         parallel: settings["parallel"].as_u64().unwrap_or(2) as usize,
         spare_for: match settings["spare-for-ms"].as_u64() {
             Some(ms) => Duration::from_millis(ms),

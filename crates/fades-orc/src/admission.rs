@@ -18,6 +18,9 @@ use serde_json::Value;
 use crate::api::types::FunctionInfo;
 use crate::config::{NodeConfig, QUEUE_MAX};
 
+/// Most destinations of one answer.
+pub const DESTINATIONS_MAX: usize = 16;
+
 /// Why a task is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -90,9 +93,20 @@ pub enum Refusal {
     },
     /// A destination that was not configured.
     #[error(
-        "deliver: this node has no destination {0}: leave it out and read the answer with `fades result`"
+        "deliver: this node has no destination {asked} (it has {known}): leave it out and read the answer with `fades result`, or let the operator add [destination.{asked}]"
     )]
-    Destination(Name),
+    Destination {
+        /// What was asked for.
+        asked: Name,
+        /// Those that there are, in words.
+        known: String,
+    },
+    /// Too many destinations.
+    #[error("deliver: {have} destinations, at most {DESTINATIONS_MAX} are taken")]
+    Destinations {
+        /// How many.
+        have: usize,
+    },
     /// Too many tasks wait.
     #[error("{QUEUE_MAX} tasks wait already: try again when some have ended")]
     QueueFull,
@@ -158,9 +172,7 @@ pub fn check(
     }
     check_needs(mtw, config)?;
     check_params(mtw)?;
-    if let Some(destination) = mtw.deliver.first() {
-        return Err(Refusal::Destination(destination.to.clone()));
-    }
+    check_destinations(mtw, config)?;
     isolations(&asked.isolation, config)
 }
 
@@ -181,6 +193,31 @@ fn check_needs(mtw: &Mtw, config: &NodeConfig) -> Result<(), Refusal> {
         });
     }
     Ok(())
+}
+
+fn check_destinations(mtw: &Mtw, config: &NodeConfig) -> Result<(), Refusal> {
+    if mtw.deliver.len() > DESTINATIONS_MAX {
+        let have = mtw.deliver.len();
+        return Err(Refusal::Destinations { have });
+    }
+    let known: Vec<&Name> = config
+        .courier
+        .iter()
+        .flat_map(|c| &c.destinations)
+        .collect();
+    match mtw.deliver.iter().find(|d| !known.contains(&&d.to)) {
+        None => Ok(()),
+        Some(unknown) => {
+            let words: Vec<&str> = known.iter().map(|n| n.as_str()).collect();
+            Err(Refusal::Destination {
+                asked: unknown.to.clone(),
+                known: match words.as_slice() {
+                    [] => "none".to_owned(),
+                    words => words.join(", "),
+                },
+            })
+        }
+    }
 }
 
 fn check_params(mtw: &Mtw) -> Result<(), Refusal> {

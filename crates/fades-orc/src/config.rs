@@ -1,6 +1,7 @@
 //! What a node is told at its start, resolved: nothing here can be wrong in
 //! itself any more.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -42,6 +43,8 @@ pub struct NodeConfig {
     pub tender: PathBuf,
     /// The broker.
     pub broker: BrokerConfig,
+    /// The courier, where there are inboxes or destinations.
+    pub courier: Option<CourierConfig>,
     /// Most tasks that run at once.
     pub parallel: usize,
     /// Memory for functions, all together.
@@ -80,6 +83,29 @@ impl NodeConfig {
             order: self.order,
         }
     }
+}
+
+/// How to start the courier, and what to tell it.
+#[derive(Debug, Clone)]
+pub struct CourierConfig {
+    /// Its program.
+    pub program: PathBuf,
+    /// The program's arguments.
+    pub arguments: Vec<OsString>,
+    /// Inboxes and destinations, as the courier understands them.
+    pub mail: serde_json::Value,
+    /// The addresses of both; the courier is connected to no others.
+    pub addresses: Vec<Address>,
+    /// Destinations that tasks may name.
+    pub destinations: BTreeSet<Name>,
+    /// Inboxes that are asked for tasks.
+    pub inboxes: BTreeSet<Name>,
+    /// Most bytes of answers that wait for their receivers.
+    pub outbox: Size,
+    /// Folder against which relative paths are resolved.
+    pub base: PathBuf,
+    /// Folder of systemd's credentials, when there is one.
+    pub credentials: Option<PathBuf>,
 }
 
 /// How to start the broker, and what to tell it.

@@ -19,10 +19,11 @@
 //! A *run* is one attempt. It keeps its slot and its memory until its tender
 //! is clean again or gone, also after its task has ended.
 
-mod broker;
 mod effect;
 mod event;
+pub mod outbox;
 mod outcome;
+mod part;
 mod queue;
 mod room;
 mod run;
@@ -35,10 +36,11 @@ use fades_task::policy::Order;
 use fades_task::quantity::Duration;
 use fades_task::result::Failure;
 
-use self::broker::Broker;
 pub use self::effect::{Change, Commit, Effect};
-pub use self::event::{Event, Now, RunId, Task, TenderEvent, Tick, Timer};
+pub use self::event::{Event, Now, Part, RunId, Task, TenderEvent, Tick, Timer};
+use self::outbox::{LineReport, Mail, Outbox};
 use self::outcome::Outcome;
+use self::part::Supervised;
 use self::queue::Queue;
 pub use self::queue::{PASSED_FOR, WINDOW};
 use self::room::Room;
@@ -89,20 +91,24 @@ pub struct Core {
     queue: Queue,
     runs: BTreeMap<RunId, Run>,
     next_run: u64,
-    broker: Broker,
+    broker: Supervised,
+    courier: Supervised,
+    outbox: Outbox,
     ending: bool,
 }
 
 impl Core {
-    /// Nothing accepted, nothing started.
+    /// Nothing accepted, nothing started. Without `mail` there is no courier.
     #[must_use]
-    pub fn new(rules: &Rules) -> Self {
+    pub fn new(rules: &Rules, mail: Option<Mail>) -> Self {
         Self {
             room: Room::new(rules.capacity),
             queue: Queue::new(rules.order),
             runs: BTreeMap::new(),
             next_run: 1,
-            broker: Broker::new(),
+            broker: Supervised::new(Part::Broker),
+            courier: Supervised::new(Part::Courier),
+            outbox: Outbox::new(mail),
             ending: false,
         }
     }
@@ -128,9 +134,11 @@ impl Core {
             }
             Timer::TooLate(_)
             | Timer::Retry
-            | Timer::BrokerRestart
-            | Timer::BrokerReady(_)
-            | Timer::BrokerPing(_) => true,
+            | Timer::Restart(_)
+            | Timer::PartReady(..)
+            | Timer::PartPing(..)
+            | Timer::Resend => true,
+            Timer::Overdue(parcel) => self.outbox.is_under_way(*parcel),
         }
     }
 
@@ -159,7 +167,12 @@ impl Core {
     pub fn step(&mut self, now: Now, event: Event) -> Vec<Effect> {
         let mut effects = Vec::new();
         match event {
-            Event::Start => effects.extend(self.broker.start(now.tick)),
+            Event::Start => {
+                effects.extend(self.broker.start(now.tick));
+                if self.outbox.is_used() {
+                    effects.extend(self.courier.start(now.tick));
+                }
+            }
             Event::Accepted(task) => self.accept(now, task, &mut effects),
             Event::Cancel { id, by } => {
                 self.end(now, &id, &Failure::Cancelled { by }, &mut effects);
@@ -172,16 +185,45 @@ impl Core {
             } => self.with_run(now, run, &mut effects, |run| {
                 run.retrieved(coverage, failure)
             }),
-            Event::BrokerUp => effects.extend(self.broker.up(now.tick)),
-            Event::BrokerPong => self.broker.pong(),
-            Event::BrokerLost { reason } => self.broker_lost(now, &reason, &mut effects),
+            Event::Up(part) => {
+                effects.extend(self.part(part).up(now.tick));
+                self.outbox.courier(self.courier.is_up());
+            }
+            Event::Pong(part) => self.part(part).pong(),
+            Event::Lost { part, reason } => self.part_lost(now, part, &reason, &mut effects),
+            Event::Outbox(parcels) => self.outbox.load(parcels),
+            Event::Delivered { parcel } => effects.extend(self.outbox.delivered(now, parcel)),
+            Event::NotDelivered { parcel, why } => {
+                effects.extend(self.outbox.not_delivered(now, parcel, why));
+            }
             Event::Timer(timer) => self.timer(now, timer, &mut effects),
             Event::Shutdown => self.shut_down(&mut effects),
         }
         if !self.ending {
             self.schedule(now, &mut effects);
         }
+        for effect in &mut effects {
+            if let Effect::Commit(commit) = effect {
+                self.outbox.add(commit);
+            }
+        }
+        if !self.ending {
+            self.outbox.schedule(now, &mut effects);
+        }
         effects
+    }
+
+    /// How the receivers of answers are, if anything changed since this was asked
+    /// last.
+    pub fn outbox_news(&mut self) -> Option<Vec<LineReport>> {
+        self.outbox.news()
+    }
+
+    const fn part(&mut self, part: Part) -> &mut Supervised {
+        match part {
+            Part::Broker => &mut self.broker,
+            Part::Courier => &mut self.courier,
+        }
     }
 
     fn accept(&mut self, now: Now, task: Task, effects: &mut Vec<Effect>) {
@@ -310,9 +352,13 @@ impl Core {
         }
     }
 
-    fn broker_lost(&mut self, now: Now, reason: &str, effects: &mut Vec<Effect>) {
+    fn part_lost(&mut self, now: Now, part: Part, reason: &str, effects: &mut Vec<Effect>) {
         if !self.ending {
-            effects.extend(self.broker.lost(now.tick));
+            effects.extend(self.part(part).lost(now.tick));
+        }
+        if part == Part::Courier {
+            self.outbox.courier(false);
+            return;
         }
         let ids: Vec<RunId> = self.runs.keys().copied().collect();
         for id in ids {
@@ -339,10 +385,18 @@ impl Core {
                     effects.push(Effect::KillTender { run });
                 }
             }
-            Timer::BrokerRestart if !self.ending => effects.extend(self.broker.start(now.tick)),
-            Timer::BrokerReady(start) => effects.extend(self.broker.ready_overdue(start)),
-            Timer::BrokerPing(start) => effects.extend(self.broker.ping(start, now.tick)),
-            Timer::BrokerRestart => {}
+            Timer::Restart(part) if !self.ending => {
+                effects.extend(self.part(part).start(now.tick));
+            }
+            Timer::PartReady(part, start) => effects.extend(self.part(part).ready_overdue(start)),
+            Timer::PartPing(part, start) => effects.extend(self.part(part).ping(start, now.tick)),
+            Timer::Overdue(parcel) => {
+                if self.outbox.is_under_way(parcel) {
+                    effects.extend(self.courier.kill());
+                }
+            }
+            // Sending follows every step.
+            Timer::Restart(_) | Timer::Resend => {}
         }
     }
 
@@ -366,6 +420,7 @@ impl Core {
             self.clear(id);
         }
         effects.extend(self.broker.kill());
+        effects.extend(self.courier.kill());
     }
 
     /// Starts what can be started, in the order of the queue.

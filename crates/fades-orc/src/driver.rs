@@ -7,32 +7,41 @@
 //! tries again: what builds on a state never happens before it is stored.
 
 mod broker;
+mod courier;
 mod earlier;
+mod mail;
 mod pool;
 mod tender;
 mod timers;
 mod turn;
 
 use std::collections::{HashMap, VecDeque};
+use std::ffi::OsString;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use fades_task::courier::{CourierReport, Verdict};
 use fades_task::identity::Name;
 use fades_task::message::{BrokerReport, BrokerRequest};
 use fades_task::mtw::{Dto, Mtw};
 use fades_task::time::Time;
+use fades_wire::spawn::Program;
 use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
 
 use self::broker::BrokerProcess;
+use self::courier::CourierProcess;
 use self::earlier::Earlier;
 use self::pool::{Heard, News, Pool};
 use self::timers::Timers;
 use self::turn::{Arrival, Turn};
-pub(crate) use self::turn::{NotTaken, Submission};
+pub(crate) use self::turn::{NotTaken, ReplyTo, Submission};
+use crate::api::auth::TrustFile;
 use crate::config::NodeConfig;
-use crate::core::{Core, Effect, Event, Now, RunId, Task, Tick, Timer};
+use crate::core::outbox::{Mail, StoredParcel};
+use crate::core::{Core, Effect, Event, Now, Part, RunId, Task, Tick, Timer};
 use crate::shared::Shared;
 use crate::store::Store;
 
@@ -60,6 +69,16 @@ pub(crate) enum Input {
     Broker(BrokerReport),
     /// The broker's channel has ended; the last input of that broker.
     BrokerLeft { said: String },
+    /// The courier said something.
+    Courier(CourierReport),
+    /// The courier's channel has ended; the last input of that courier.
+    CourierLeft { said: String },
+    /// What became of a letter of the courier that has this number.
+    Verdict {
+        life: u32,
+        letter: u64,
+        verdict: Verdict,
+    },
     /// The API wants the broker to answer something.
     Ask { ask: Ask, reply: Reply },
     /// End; the queue's last input of interest.
@@ -105,11 +124,25 @@ pub(crate) struct Driver {
     open: HashMap<Name, Open>,
     pool: Pool,
     broker: Option<BrokerProcess>,
+    courier: Option<CourierProcess>,
+    /// Couriers that were started.
+    couriers: u32,
+    trust: Arc<TrustFile>,
     asks: HashMap<u64, Reply>,
     next_ask: u64,
     /// Told once whether the first broker took its configuration.
     first: Option<Sender<Result<(), String>>>,
     ending: bool,
+}
+
+/// A program of the node's, with its arguments.
+fn program<'a>(path: &'a Path, arguments: &'a [OsString]) -> Program<'a> {
+    let program = Program::new(path);
+    arguments.iter().fold(program, |p, a| p.argument(a))
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
 }
 
 /// The time of the system's clock.
@@ -125,11 +158,16 @@ impl Driver {
         config: Arc<NodeConfig>,
         store: Arc<Store>,
         shared: Arc<Shared>,
+        trust: Arc<TrustFile>,
         (sender, inputs): (Sender<Input>, Receiver<Input>),
         first: Sender<Result<(), String>>,
     ) -> std::io::Result<Self> {
+        let mail = config.courier.as_ref().map(|courier| Mail {
+            node: config.name.clone(),
+            at_most: courier.outbox,
+        });
         Ok(Self {
-            core: Core::new(&config.rules()),
+            core: Core::new(&config.rules(), mail),
             pool: Pool::start(&config, &store, &shared, &sender)?,
             config,
             store,
@@ -142,6 +180,9 @@ impl Driver {
             timers: Timers::default(),
             open: HashMap::new(),
             broker: None,
+            courier: None,
+            couriers: 0,
+            trust,
             asks: HashMap::new(),
             next_ask: 0,
             first: Some(first),
@@ -151,7 +192,9 @@ impl Driver {
 
     /// Takes up the tasks that an earlier life of the node left, then works
     /// until it is told to end.
-    pub(crate) fn run(mut self, unfinished: Vec<Task>) {
+    pub(crate) fn run(mut self, unfinished: Vec<Task>, outbox: Vec<StoredParcel>) {
+        self.expect_courier();
+        self.step(Event::Outbox(outbox));
         self.step(Event::Start);
         self.pool.open();
         if !unfinished.is_empty() {
@@ -222,6 +265,13 @@ impl Driver {
             Input::Retrieve(run) => self.retrieve(run),
             Input::Broker(report) => self.broker_report(report),
             Input::BrokerLeft { said } => self.broker_left(said),
+            Input::Courier(report) => self.courier_report(report),
+            Input::CourierLeft { said } => self.courier_left(said),
+            Input::Verdict {
+                life,
+                letter,
+                verdict,
+            } => self.verdict(life, letter, verdict),
             Input::Ask { ask, reply } => self.ask(ask, reply),
             Input::Shutdown => {
                 self.ending = true;
@@ -256,6 +306,19 @@ impl Driver {
         debug!(?effect, "effect");
         match effect {
             Effect::Persist { .. } => {}
+            Effect::Dispatched { parcel, outcome } => self.dispatched(parcel, &outcome),
+            Effect::Deliver { parcel } => self.deliver(parcel),
+            Effect::Start(Part::Courier) => self.start_courier(),
+            Effect::Ping(Part::Courier) => {
+                if let Some(courier) = &self.courier {
+                    courier.ping();
+                }
+            }
+            Effect::Kill(Part::Courier) => {
+                if let Some(courier) = &self.courier {
+                    courier.kill();
+                }
+            }
             Effect::Commit(commit) => {
                 let id = &commit.result.id;
                 info!(task = %id, state = %commit.result.state, "ended");
@@ -269,9 +332,9 @@ impl Driver {
                 self.tell_broker(&BrokerRequest::Cancel { run: run.0 })
             }
             Effect::SetTimer { at, timer } => self.timers.set(at, timer),
-            Effect::StartBroker => self.start_broker(),
-            Effect::PingBroker => self.tell_broker(&BrokerRequest::Ping { id: 0 }),
-            Effect::KillBroker => {
+            Effect::Start(Part::Broker) => self.start_broker(),
+            Effect::Ping(Part::Broker) => self.tell_broker(&BrokerRequest::Ping { id: 0 }),
+            Effect::Kill(Part::Broker) => {
                 if let Some(broker) = &self.broker {
                     broker.kill();
                 }
@@ -367,7 +430,7 @@ impl Driver {
                     failure,
                 });
             }
-            BrokerReport::Pong { .. } => self.step(Event::BrokerPong),
+            BrokerReport::Pong { .. } => self.step(Event::Pong(Part::Broker)),
             BrokerReport::Resources { id, .. }
             | BrokerReport::Tested { id, .. }
             | BrokerReport::Previewed { id, .. } => {
@@ -392,7 +455,7 @@ impl Driver {
             // Whoever started the node may have given up.
             let _ = first.send(Ok(()));
         }
-        self.step(Event::BrokerUp);
+        self.step(Event::Up(Part::Broker));
     }
 
     fn broker_left(&mut self, said: String) {
@@ -416,7 +479,10 @@ impl Driver {
             // As above.
             let _ = first.send(Err(reason.clone()));
         }
-        self.step(Event::BrokerLost { reason });
+        self.step(Event::Lost {
+            part: Part::Broker,
+            reason,
+        });
     }
 
     fn ask(&mut self, ask: Ask, reply: Reply) {
@@ -454,11 +520,12 @@ impl Driver {
     fn leave(mut self) {
         let deadline = Instant::now() + END_WITHIN;
         self.pool.close();
-        while !self.pool.is_empty() || self.broker.is_some() {
+        while !self.pool.is_empty() || self.broker.is_some() || self.courier.is_some() {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.inputs.recv_timeout(left) {
                 Ok(Input::Pool(news)) => drop(self.pool.take(news)),
                 Ok(Input::BrokerLeft { said }) => self.broker_left(said),
+                Ok(Input::CourierLeft { said }) => self.courier_left(said),
                 Ok(_) => {}
                 // Dropping the children kills whatever is left.
                 Err(_) => return,

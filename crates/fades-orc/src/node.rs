@@ -10,6 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::info;
 
 use crate::admission;
+use crate::api::auth::TrustFile;
 use crate::api::listen::{ListenError, Listeners};
 use crate::api::server::{Api, Server};
 use crate::config::NodeConfig;
@@ -77,6 +78,7 @@ fn as_task(stored: StoredTask, config: &NodeConfig) -> Task {
         accepted: stored.accepted,
         attempts: stored.attempts,
         isolations,
+        inbox: stored.inbox,
         mtw: stored.mtw,
     }
 }
@@ -97,6 +99,8 @@ impl Node {
         let shared = Arc::new(Shared::new());
         let (inputs, receiver) = channel();
         let unfinished = store.unfinished()?;
+        let outbox = store.outbox()?;
+        let trust = Arc::new(TrustFile::default());
         let unfinished = unfinished
             .into_iter()
             .map(|t| as_task(t, &config))
@@ -106,6 +110,7 @@ impl Node {
             Arc::clone(&config),
             Arc::clone(&store),
             Arc::clone(&shared),
+            Arc::clone(&trust),
             (inputs.clone(), receiver),
             first,
         )?;
@@ -114,7 +119,7 @@ impl Node {
             .name("driver".to_owned())
             .spawn(move || {
                 let _farewell = farewell;
-                driver.run(unfinished);
+                driver.run(unfinished, outbox);
             })?;
         let mut node = Self {
             shared: Arc::clone(&shared),
@@ -131,7 +136,7 @@ impl Node {
             }
             Err(RecvTimeoutError::Disconnected) => return Err(NodeError::Driver),
         }
-        let api = Api::new(config, store, shared, inputs);
+        let api = Api::new(config, store, shared, trust, inputs);
         node.server = Some(Server::start(api, listeners)?);
         Ok(node)
     }

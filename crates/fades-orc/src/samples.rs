@@ -137,6 +137,7 @@ pub(crate) fn config(folder: &Path) -> NodeConfig {
             readings: folder.join("readings"),
             credentials: None,
         },
+        courier: None,
         parallel: 2,
         spare_for: crate::config::SPARE_FOR,
         memory: Size(64 << 20),

@@ -6,13 +6,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use fades_task::identity::Name;
 use tokio::sync::watch;
 
-use crate::api::types::{BrokerInfo, CgroupInfo, LogLine, Logs, ShellsInfo, TenderInfo};
+use crate::api::types::{
+    BrokerInfo, CgroupInfo, CourierInfo, LogLine, Logs, ShellsInfo, TenderInfo,
+};
 use crate::core::RunId;
 
 /// What is going on right now; nothing of it survives the process.
 #[derive(Debug, Default)]
 pub(crate) struct Live {
     pub(crate) broker: BrokerInfo,
+    pub(crate) courier: CourierInfo,
     pub(crate) tenders: BTreeMap<RunId, TenderInfo>,
     pub(crate) shells: ShellsInfo,
     pub(crate) cgroup: CgroupInfo,

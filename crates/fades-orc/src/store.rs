@@ -12,6 +12,7 @@
 mod folder;
 pub mod group;
 pub mod images;
+mod mail;
 mod recent;
 mod rows;
 mod schema;
@@ -29,6 +30,7 @@ use fades_trust::function::VerifiedFunction;
 use rusqlite::Connection;
 
 use self::images::Images;
+pub use self::mail::Dispatched;
 pub use self::recent::Known;
 use self::recent::Recent;
 pub use self::rows::{Filter, StoredTask};

@@ -132,7 +132,7 @@ fn functions_and_destinations_that_are_not_here_are_refused() {
     ));
     assert!(matches!(
         refusal(|t| t["deliver"] = json!([{ "to": "city" }])),
-        Refusal::Destination(_)
+        Refusal::Destination { .. }
     ));
 }
 

@@ -54,9 +54,15 @@ pub(crate) fn load_trust(path: &Path) -> Result<TrustStore, String> {
 /// an operator writes holds at once, and parsed when it has another content
 /// than the last time: no stamp of a file system is relied on.
 #[derive(Debug, Default)]
-pub(super) struct TrustFile(Mutex<Option<(String, Arc<TrustStore>)>>);
+pub(crate) struct TrustFile(Mutex<Option<(String, Arc<TrustStore>)>>);
 
 impl TrustFile {
+    /// The table as it is now.
+    pub(crate) fn table(&self, path: &Path) -> Result<Arc<TrustStore>, Problem> {
+        self.read(path)
+            .map_err(|reason| Problem::new(FAILED, format!("{}: {reason}", path.display())))
+    }
+
     fn read(&self, path: &Path) -> Result<Arc<TrustStore>, String> {
         let text = std::fs::read_to_string(path).map_err(|e| e.to_string())?;
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -120,10 +126,7 @@ impl Nonces {
 
 impl Api {
     pub(super) fn trust(&self) -> Result<Arc<TrustStore>, Problem> {
-        let path = &self.config.trust;
-        self.trust_file
-            .read(path)
-            .map_err(|reason| Problem::new(FAILED, format!("{}: {reason}", path.display())))
+        self.trust_file.table(&self.config.trust)
     }
 
     pub(super) fn audience(&self) -> Audience<'_> {

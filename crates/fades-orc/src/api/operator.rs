@@ -7,6 +7,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::request::Parts;
+use fades_task::courier::Receiver;
 use fades_task::message::BrokerReport;
 use fades_task::mtw::{Mtw, Retrieve};
 use fades_task::quantity;
@@ -16,8 +17,11 @@ use tokio::sync::oneshot;
 use super::plan;
 use super::problem::{BUSY, FAILED, MALFORMED, UNREADABLE};
 use super::server::{Api, Shelf, blocking, name};
-use super::types::{NodeInfo, PreviewRequest, Previews, Problem, Resources};
+use super::types::{
+    CourierInfo, NodeInfo, PreviewRequest, Previews, Problem, ReceiverInfo, Resources,
+};
 use crate::driver::{Ask, Input, wall_time};
+use crate::store::Dispatched;
 
 /// A broker has answered within this time; reading a whole source takes some.
 const ANSWER_WITHIN: Duration = Duration::from_secs(120);
@@ -121,7 +125,10 @@ fn describe(api: &Api) -> Result<NodeInfo, Problem> {
     let trust = api.trust()?;
     let development = trust.keys().iter().filter(|k| k.development);
     let uptime = api.started.1.elapsed().as_nanos();
+    let dispatched = api.store.dispatched()?;
     let live = api.shared.live();
+    let courier = config.courier.as_ref();
+    let courier = courier.map(|_| courier_info(live.courier.clone(), dispatched));
     Ok(NodeInfo {
         name: config.name.clone(),
         labels: config.labels.clone(),
@@ -134,6 +141,7 @@ fn describe(api: &Api) -> Result<NodeInfo, Problem> {
         memory: config.memory,
         caps: config.caps,
         broker: live.broker.clone(),
+        courier,
         tenders: live.tenders.values().cloned().collect(),
         shells: live.shells.clone(),
         cgroup: live.cgroup.clone(),
@@ -142,4 +150,21 @@ fn describe(api: &Api) -> Result<NodeInfo, Problem> {
         development_keys: development.map(|k| k.name.clone()).collect(),
         store_error: live.store_error.clone(),
     })
+}
+
+/// With how many answers went which way.
+fn courier_info(mut info: CourierInfo, dispatched: Vec<(Receiver, Dispatched)>) -> CourierInfo {
+    for (receiver, counts) in dispatched {
+        let new = ReceiverInfo::new(&receiver);
+        let same = |r: &ReceiverInfo| (&r.kind, &r.name) == (&new.kind, &new.name);
+        let at = info.receivers.iter().position(same).unwrap_or_else(|| {
+            info.receivers.push(new);
+            info.receivers.len() - 1
+        });
+        let known = &mut info.receivers[at];
+        known.delivered = counts.delivered;
+        known.lost = counts.lost;
+        known.lost_reason = counts.reason;
+    }
+    info
 }

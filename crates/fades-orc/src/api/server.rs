@@ -44,7 +44,7 @@ pub(crate) struct Api {
     pub(super) store: Arc<Store>,
     pub(super) shared: Arc<Shared>,
     pub(super) inputs: Sender<Input>,
-    pub(super) trust_file: TrustFile,
+    pub(super) trust_file: Arc<TrustFile>,
     pub(super) nonces: Nonces,
     /// The node's own user.
     pub(super) user: u32,
@@ -56,6 +56,7 @@ impl Api {
         config: Arc<NodeConfig>,
         store: Arc<Store>,
         shared: Arc<Shared>,
+        trust_file: Arc<TrustFile>,
         inputs: Sender<Input>,
     ) -> Self {
         Self {
@@ -63,7 +64,7 @@ impl Api {
             store,
             shared,
             inputs,
-            trust_file: TrustFile::default(),
+            trust_file,
             nonces: Nonces::default(),
             user: rustix::process::geteuid().as_raw(),
             started: (wall_time(), Instant::now()),

@@ -12,7 +12,6 @@ use axum::response::{IntoResponse, Response};
 use fades_task::identity::Name;
 use fades_task::quantity;
 use fades_task::result::TaskState;
-use fades_trust::envelope::Envelope;
 use serde::Deserialize;
 use tokio::sync::oneshot;
 
@@ -20,9 +19,8 @@ use super::auth::Caller;
 use super::problem::{BUSY, CONFLICT, MALFORMED, NOT_FOUND};
 use super::server::{Api, Shelf, blocking, body, ending, name};
 use super::types::{BODY_MAX, Logs, Problem, TaskDetail, TaskList, TaskSummary, WAIT_MAX};
-use crate::admission::{Admitted, admit};
 use crate::core::Event;
-use crate::driver::{Input, NotTaken, Submission, wall_time};
+use crate::driver::{Input, NotTaken, ReplyTo, Submission};
 use crate::store::{Acceptance, Filter, Known};
 
 /// Where the driver tells what became of a task.
@@ -72,16 +70,8 @@ pub(super) async fn submit(
 
 /// The task in `bytes`, if this node takes it.
 fn read(api: &Api, bytes: &[u8], reply: Reply) -> Result<Submission, Problem> {
-    let envelope = Envelope::parse(bytes).map_err(fades_trust::refusal::Refusal::from)?;
-    let find = |digest| Ok::<_, Problem>(api.store.function(digest));
-    let trust = api.trust()?;
-    let Admitted { task, isolations } = admit(&envelope, &trust, &api.config, wall_time(), find)?;
-    Ok(Submission {
-        task,
-        envelope: envelope.to_json(),
-        isolations,
-        reply,
-    })
+    let reply = ReplyTo::Request(reply);
+    Submission::read(bytes, &*api.trust()?, &api.config, &api.store, reply)
 }
 
 #[derive(Debug, Deserialize)]

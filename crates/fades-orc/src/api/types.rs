@@ -19,6 +19,7 @@
 //!
 //! Everything else is a [`Problem`] with the media type [`PROBLEM_TYPE`].
 
+use fades_task::courier::Receiver;
 use fades_task::identity::{Digest, ImageRef, Name};
 use fades_task::limits::{Isolation, Limits};
 use fades_task::mtw::{Mtw, Retrieve};
@@ -269,6 +270,9 @@ pub struct NodeInfo {
     pub caps: Limits,
     /// The broker.
     pub broker: BrokerInfo,
+    /// The courier, where there are inboxes or destinations.
+    #[serde(default)]
+    pub courier: Option<CourierInfo>,
     /// The tenders that work on a task.
     pub tenders: Vec<TenderInfo>,
     /// The tenders that wait for one, and what else is ready for use.
@@ -318,6 +322,88 @@ pub struct BrokerInfo {
     /// What it can still do.
     #[serde(default)]
     pub confinement: fades_task::message::Confinement,
+}
+
+/// The courier of a node, and what waits for it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct CourierInfo {
+    /// Configured and ready.
+    pub up: bool,
+    /// Its process.
+    pub pid: Option<u32>,
+    /// How often it was started again.
+    pub restarts: u32,
+    /// How it last ended, when it ended.
+    pub last_end: Option<String>,
+    /// What it can still do.
+    pub confinement: fades_task::message::Confinement,
+    /// Where tasks are fetched.
+    pub inboxes: Vec<InboxInfo>,
+    /// Where answers are brought, as far as there were any.
+    pub receivers: Vec<ReceiverInfo>,
+}
+
+/// An inbox that a node asks for tasks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct InboxInfo {
+    /// Its name.
+    pub name: Name,
+    /// Why it could not be asked the last time.
+    pub error: Option<String>,
+    /// When it was asked with success last.
+    pub asked: Option<Time>,
+}
+
+/// Where answers go, and how many wait.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ReceiverInfo {
+    /// `destination`, or `inbox` for answers that go back to where the task came
+    /// from.
+    pub kind: String,
+    /// Its name.
+    pub name: Name,
+    /// Answers that wait or are under way.
+    pub waiting: u64,
+    /// Their bytes.
+    pub bytes: Size,
+    /// When the oldest of them was given.
+    pub oldest: Option<Time>,
+    /// Why the last attempt failed; none after a success.
+    pub error: Option<String>,
+    /// When the next attempt is made, where one is waited for.
+    pub next: Option<Time>,
+    /// Answers that it has.
+    pub delivered: u64,
+    /// Answers that it will never have.
+    pub lost: u64,
+    /// Why the last of those was lost.
+    pub lost_reason: Option<String>,
+}
+
+impl ReceiverInfo {
+    /// Nothing waits for it, and it has nothing.
+    #[must_use]
+    pub fn new(receiver: &Receiver) -> Self {
+        let kind = match receiver {
+            Receiver::Destination(_) => "destination",
+            Receiver::Inbox(_) => "inbox",
+        };
+        Self {
+            kind: kind.to_owned(),
+            name: receiver.name().clone(),
+            waiting: 0,
+            bytes: Size(0),
+            oldest: None,
+            error: None,
+            next: None,
+            delivered: 0,
+            lost: 0,
+            lost_reason: None,
+        }
+    }
 }
 
 /// Tenders made ahead of need, and the templates of functions.

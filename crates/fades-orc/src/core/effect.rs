@@ -1,11 +1,13 @@
 //! What a core wants done.
 
+use fades_task::courier::Receiver;
 use fades_task::identity::Name;
 use fades_task::limits::Isolation;
 use fades_task::result::TaskResult;
 use fades_task::time::Time;
 
-use super::event::{RunId, Tick, Timer};
+use super::event::{Part, RunId, Tick, Timer};
+use super::outbox::{Dispatch, NewParcel};
 
 /// What shall be done. Effects are performed strictly in order.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,12 +52,24 @@ pub enum Effect {
         /// Of what.
         timer: Timer,
     },
-    /// Start the broker; [`BrokerUp`](super::Event::BrokerUp) or [`BrokerLost`](super::Event::BrokerLost) follow.
-    StartBroker,
-    /// Ask the broker whether it is there.
-    PingBroker,
-    /// Kill the broker; [`BrokerLost`](super::Event::BrokerLost) follows.
-    KillBroker,
+    /// Start a part; [`Up`](super::Event::Up) or [`Lost`](super::Event::Lost) follow.
+    Start(Part),
+    /// Ask a part whether it is there.
+    Ping(Part),
+    /// Kill a part; [`Lost`](super::Event::Lost) follows.
+    Kill(Part),
+    /// Let the courier try to deliver a parcel of the outbox.
+    Deliver {
+        /// Its number.
+        parcel: u64,
+    },
+    /// Store that a parcel has left the outbox.
+    Dispatched {
+        /// Its number.
+        parcel: u64,
+        /// What became of it.
+        outcome: Dispatch,
+    },
 }
 
 impl Effect {
@@ -64,14 +78,16 @@ impl Effect {
     #[must_use]
     pub const fn lets_go(&self) -> bool {
         match self {
-            Self::KillTender { .. } | Self::CancelRetrieve { .. } | Self::KillBroker => true,
+            Self::KillTender { .. } | Self::CancelRetrieve { .. } | Self::Kill(_) => true,
             Self::Persist { .. }
             | Self::Commit(_)
             | Self::StartTender { .. }
             | Self::Retrieve { .. }
             | Self::SetTimer { .. }
-            | Self::StartBroker
-            | Self::PingBroker => false,
+            | Self::Start(_)
+            | Self::Ping(_)
+            | Self::Deliver { .. }
+            | Self::Dispatched { .. } => false,
         }
     }
 }
@@ -104,4 +120,8 @@ pub struct Commit {
     pub answer: Vec<u8>,
     /// Readings in batch layout; empty without any.
     pub readings: Vec<u8>,
+    /// Who is to be told.
+    pub receivers: Vec<Receiver>,
+    /// What is to be brought to them.
+    pub parcels: Vec<NewParcel>,
 }

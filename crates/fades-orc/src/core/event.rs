@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use fades_task::courier::NotDelivered;
 use fades_task::coverage::Coverage;
 use fades_task::identity::Name;
 use fades_task::limits::Isolation;
@@ -10,6 +11,8 @@ use fades_task::mtw::Mtw;
 use fades_task::quantity::Duration;
 use fades_task::result::RetrievalFailure;
 use fades_task::time::Time;
+
+use super::outbox::StoredParcel;
 
 /// A point of a monotonic clock, nanoseconds; may be before the clock's start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,6 +58,8 @@ pub struct Task {
     pub attempts: u32,
     /// Isolations that it accepts and this node has, strongest first.
     pub isolations: Vec<Isolation>,
+    /// The inbox out of which it came; its answer goes back there.
+    pub inbox: Option<Name>,
 }
 
 impl Task {
@@ -97,14 +102,31 @@ pub enum Event {
         /// Why there is no more, when it failed.
         failure: Option<RetrievalFailure>,
     },
-    /// The broker is ready.
-    BrokerUp,
-    /// The broker answered a ping.
-    BrokerPong,
-    /// The broker is gone, or could not be started.
-    BrokerLost {
+    /// A part is ready.
+    Up(Part),
+    /// A part answered a ping.
+    Pong(Part),
+    /// A part is gone, or could not be started.
+    Lost {
+        /// Which.
+        part: Part,
         /// How it ended.
         reason: String,
+    },
+    /// What an earlier life of the node left in the outbox, oldest first; before
+    /// anything else is accepted.
+    Outbox(Vec<StoredParcel>),
+    /// The courier brought a parcel to its receiver.
+    Delivered {
+        /// The parcel's number.
+        parcel: u64,
+    },
+    /// The courier could not.
+    NotDelivered {
+        /// The parcel's number.
+        parcel: u64,
+        /// Why not.
+        why: NotDelivered,
     },
     /// A timer that an effect set.
     Timer(Timer),
@@ -156,10 +178,23 @@ pub enum Timer {
     Retrieval(RunId),
     /// A run's tender should have gone.
     Leave(RunId),
-    /// The broker may be started again.
-    BrokerRestart,
-    /// The broker, as it was started the nth time, should have become ready.
-    BrokerReady(u32),
-    /// The broker, as it was started the nth time, is due for a ping.
-    BrokerPing(u32),
+    /// A part may be started again.
+    Restart(Part),
+    /// A part, as it was started the nth time, should have become ready.
+    PartReady(Part, u32),
+    /// A part, as it was started the nth time, is due for a ping.
+    PartPing(Part, u32),
+    /// A receiver may be tried again.
+    Resend,
+    /// The courier should have said what became of a parcel.
+    Overdue(u64),
+}
+
+/// A process that the node keeps running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Part {
+    /// Fetches data.
+    Broker,
+    /// Fetches tasks and brings answers away.
+    Courier,
 }

@@ -3,6 +3,7 @@
 use fades_task::result::{Breakdown, Failure, MemoryUse, TaskResult, TaskState};
 use serde_json::Value;
 
+use super::outbox::receivers;
 use super::run::{Run, Tender};
 use super::{Commit, Effect, Now, Task, Tick, Waiting};
 
@@ -70,6 +71,8 @@ impl Waiting {
             result,
             answer: Vec::new(),
             readings: Vec::new(),
+            receivers: receivers(&self.task),
+            parcels: Vec::new(),
         }))
     }
 }
@@ -111,6 +114,8 @@ impl Run {
             result,
             answer,
             readings,
+            receivers: receivers(&self.task),
+            parcels: Vec::new(),
         }))
     }
 

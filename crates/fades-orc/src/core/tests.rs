@@ -11,7 +11,7 @@ use fades_task::result::{Failure, RetrievalFailure, TaskResult, TaskState};
 use fades_task::time::Time;
 
 use super::{
-    ATTEMPTS_MAX, Capacity, Change, Core, Effect, Event, Now, RETRIEVE_GRACE, Rules, RunId,
+    ATTEMPTS_MAX, Capacity, Change, Core, Effect, Event, Now, Part, RETRIEVE_GRACE, Rules, RunId,
     START_GRACE, STUCK_GRACE, Task, TenderEvent, Tick, Timer,
 };
 use crate::samples::{ended, mtw, mtw_with, name, now};
@@ -19,6 +19,7 @@ use crate::samples::{ended, mtw, mtw_with, name, now};
 mod clocks;
 mod model;
 mod order;
+mod outbox;
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -42,7 +43,7 @@ impl Story {
             batch: Size(2 << 20),
         };
         let mut story = Self {
-            core: Core::new(&Rules { capacity, order }),
+            core: Core::new(&Rules { capacity, order }, None),
             now: Now {
                 time: now(),
                 tick: Tick(0),
@@ -50,13 +51,13 @@ impl Story {
             next: 1,
         };
         let started = story.step(Event::Start);
-        assert_eq!(started[0], Effect::StartBroker);
+        assert_eq!(started[0], Effect::Start(Part::Broker));
         story
     }
 
     fn up(parallel: usize) -> Self {
         let mut story = Self::new(parallel);
-        let _ = story.step(Event::BrokerUp);
+        let _ = story.step(Event::Up(Part::Broker));
         story
     }
 
@@ -77,6 +78,7 @@ impl Story {
             accepted: self.now.time,
             attempts: 0,
             isolations: vec![Isolation::Microvm, Isolation::Process],
+            inbox: None,
         }
     }
 
@@ -252,7 +254,7 @@ fn at_most_so_many_tasks_run_at_once_in_the_order_of_acceptance() {
 fn nothing_starts_without_a_broker() {
     let mut story = Story::new(1);
     assert_eq!(story.accept("a"), []);
-    let _ = started(&story.step(Event::BrokerUp));
+    let _ = started(&story.step(Event::Up(Part::Broker)));
 }
 
 #[test]
@@ -323,15 +325,18 @@ fn a_broker_that_dies_takes_unfinished_runs_with_it_and_is_started_again() {
     let fed = started(&story.accept("fed"));
     let _ = story.retrieved(fed, None);
     let reason = "signal 9".to_owned();
-    let effects = story.step(Event::BrokerLost { reason });
+    let effects = story.step(Event::Lost {
+        part: Part::Broker,
+        reason,
+    });
     assert!(queued_again(&effects, "hit", 1));
     assert!(effects.contains(&Effect::KillTender { run: hit }));
     assert!(!effects.contains(&Effect::KillTender { run: fed }));
     let _ = story.gone(hit);
     story.pass(Duration::from_secs(1));
-    let effects = story.step(Event::Timer(Timer::BrokerRestart));
-    assert_eq!(effects[0], Effect::StartBroker);
-    let _ = started(&story.step(Event::BrokerUp));
+    let effects = story.step(Event::Timer(Timer::Restart(Part::Broker)));
+    assert_eq!(effects[0], Effect::Start(Part::Broker));
+    let _ = started(&story.step(Event::Up(Part::Broker)));
     let effects = story.ends(fed, Exit::Done);
     assert_eq!(committed(&effects).state, TaskState::Done);
 }
@@ -342,11 +347,14 @@ fn a_broker_that_keeps_dying_is_started_after_growing_pauses() {
     let mut pauses = Vec::new();
     for _ in 0..9 {
         let reason = "exit 1".to_owned();
-        let effects = story.step(Event::BrokerLost { reason });
+        let effects = story.step(Event::Lost {
+            part: Part::Broker,
+            reason,
+        });
         let [
             Effect::SetTimer {
                 at,
-                timer: Timer::BrokerRestart,
+                timer: Timer::Restart(Part::Broker),
             },
         ] = effects[..]
         else {
@@ -354,7 +362,7 @@ fn a_broker_that_keeps_dying_is_started_after_growing_pauses() {
         };
         pauses.push(at.micros_since(story.now.tick) / 1000);
         story.pass(Duration(at.0 as u64 - story.now.tick.0 as u64));
-        let _ = story.step(Event::Timer(Timer::BrokerRestart));
+        let _ = story.step(Event::Timer(Timer::Restart(Part::Broker)));
     }
     assert_eq!(pauses, [100, 200, 400, 800, 1600, 3200, 6400, 6400, 6400]);
 }
@@ -363,28 +371,34 @@ fn a_broker_that_keeps_dying_is_started_after_growing_pauses() {
 fn a_broker_that_answers_no_pings_is_killed() {
     let mut story = Story::up(1);
     for _ in 0..3 {
-        let effects = story.step(Event::Timer(Timer::BrokerPing(1)));
-        assert_eq!(effects[0], Effect::PingBroker);
+        let effects = story.step(Event::Timer(Timer::PartPing(Part::Broker, 1)));
+        assert_eq!(effects[0], Effect::Ping(Part::Broker));
     }
-    let _ = story.step(Event::BrokerPong);
-    let effects = story.step(Event::Timer(Timer::BrokerPing(1)));
-    assert_eq!(effects[0], Effect::PingBroker);
-    let _ = story.step(Event::Timer(Timer::BrokerPing(1)));
-    let _ = story.step(Event::Timer(Timer::BrokerPing(1)));
-    let effects = story.step(Event::Timer(Timer::BrokerPing(1)));
-    assert_eq!(effects, [Effect::KillBroker]);
-    assert_eq!(story.step(Event::Timer(Timer::BrokerPing(0))), []);
+    let _ = story.step(Event::Pong(Part::Broker));
+    let effects = story.step(Event::Timer(Timer::PartPing(Part::Broker, 1)));
+    assert_eq!(effects[0], Effect::Ping(Part::Broker));
+    let _ = story.step(Event::Timer(Timer::PartPing(Part::Broker, 1)));
+    let _ = story.step(Event::Timer(Timer::PartPing(Part::Broker, 1)));
+    let effects = story.step(Event::Timer(Timer::PartPing(Part::Broker, 1)));
+    assert_eq!(effects, [Effect::Kill(Part::Broker)]);
+    assert_eq!(
+        story.step(Event::Timer(Timer::PartPing(Part::Broker, 0))),
+        []
+    );
 }
 
 #[test]
 fn a_broker_that_does_not_become_ready_is_killed() {
     let mut story = Story::new(1);
     assert_eq!(
-        story.step(Event::Timer(Timer::BrokerReady(1))),
-        [Effect::KillBroker]
+        story.step(Event::Timer(Timer::PartReady(Part::Broker, 1))),
+        [Effect::Kill(Part::Broker)]
     );
-    let _ = story.step(Event::BrokerUp);
-    assert_eq!(story.step(Event::Timer(Timer::BrokerReady(1))), []);
+    let _ = story.step(Event::Up(Part::Broker));
+    assert_eq!(
+        story.step(Event::Timer(Timer::PartReady(Part::Broker, 1))),
+        []
+    );
 }
 
 #[test]
@@ -569,7 +583,7 @@ fn a_broker_that_does_not_end_a_retrieval_is_killed_and_the_task_tried_again() {
         timer: Timer::Retrieval(run)
     }));
     let effects = story.step(Event::Timer(Timer::Retrieval(run)));
-    assert_eq!(effects[0], Effect::KillBroker);
+    assert_eq!(effects[0], Effect::Kill(Part::Broker));
     assert!(queued_again(&effects, "a", 1));
 }
 
@@ -581,10 +595,16 @@ fn a_shutdown_queues_what_runs_without_counting_the_attempt() {
     let effects = story.step(Event::Shutdown);
     assert!(queued_again(&effects, "a", 0));
     assert!(effects.contains(&Effect::KillTender { run }));
-    assert!(effects.contains(&Effect::KillBroker));
+    assert!(effects.contains(&Effect::Kill(Part::Broker)));
     assert_eq!(story.gone(run), []);
     let reason = String::new();
-    assert_eq!(story.step(Event::BrokerLost { reason }), []);
+    assert_eq!(
+        story.step(Event::Lost {
+            part: Part::Broker,
+            reason
+        }),
+        []
+    );
     assert_eq!(story.core.running(), 0);
 }
 

@@ -1,7 +1,6 @@
 //! The broker's process.
 
 use std::os::fd::AsFd;
-use std::path::Path;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
@@ -9,13 +8,13 @@ use fades_task::message::{BrokerReport, BrokerRequest};
 
 use fades_task::quantity::Size;
 use fades_wire::Channel;
-use fades_wire::spawn::{Child, Program};
+use fades_wire::spawn::Child;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use tracing::warn;
 
-use super::Input;
 use super::earlier::Earlier;
 use super::tender::Retrieval;
+use super::{Input, program, text};
 use crate::config::BrokerConfig;
 
 /// A broker that reads nothing for this long is given up.
@@ -29,18 +28,12 @@ pub(super) struct BrokerProcess {
     note: Option<String>,
 }
 
-fn text(path: &Path) -> String {
-    path.to_string_lossy().into_owned()
-}
-
 impl BrokerProcess {
     pub(super) fn start(config: &BrokerConfig, inputs: &Sender<Input>) -> std::io::Result<Self> {
         let (here, there) = Channel::pair()?;
-        let mut program = Program::new(&config.program);
-        for argument in &config.arguments {
-            program = program.argument(argument);
-        }
-        let child = program.descriptor(there.as_fd()).spawn()?;
+        let child = program(&config.program, &config.arguments)
+            .descriptor(there.as_fd())
+            .spawn()?;
         drop(there);
         set_socket_timeout(here.as_fd(), Timeout::Send, Some(SEND_WITHIN))?;
         let reader = here.try_clone()?;

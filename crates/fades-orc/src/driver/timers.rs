@@ -49,19 +49,22 @@ impl Timers {
 #[cfg(test)]
 mod tests {
     use super::{FEW, Timers};
-    use crate::core::{RunId, Tick, Timer};
+    use crate::core::{Part, RunId, Tick, Timer};
 
     #[test]
     fn timers_come_in_order_and_not_before_their_time() {
         let mut timers = Timers::default();
         timers.set(Tick(5_000), Timer::Retry);
-        timers.set(Tick(2_000), Timer::BrokerRestart);
-        timers.set(Tick(5_000), Timer::BrokerReady(1));
+        timers.set(Tick(2_000), Timer::Restart(Part::Broker));
+        timers.set(Tick(5_000), Timer::PartReady(Part::Broker, 1));
         assert_eq!(timers.next(Tick(0)), Some(2));
         assert_eq!(timers.due(Tick(0)), None);
-        assert_eq!(timers.due(Tick(9_000)), Some(Timer::BrokerRestart));
+        assert_eq!(timers.due(Tick(9_000)), Some(Timer::Restart(Part::Broker)));
         assert_eq!(timers.due(Tick(9_000)), Some(Timer::Retry));
-        assert_eq!(timers.due(Tick(9_000)), Some(Timer::BrokerReady(1)));
+        assert_eq!(
+            timers.due(Tick(9_000)),
+            Some(Timer::PartReady(Part::Broker, 1))
+        );
         assert_eq!(timers.next(Tick(9_000)), None);
     }
 

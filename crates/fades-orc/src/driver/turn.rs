@@ -12,19 +12,26 @@
 //! the same transaction that accepts it. The core decides about it only
 //! afterwards, so that nothing has to be undone when the task finds no room.
 
+use std::sync::mpsc::Sender;
 use std::time::Instant;
 
+use fades_task::courier::Verdict;
 use fades_task::identity::Name;
+use fades_task::limits::Isolation;
+use fades_trust::envelope::Envelope;
 use fades_trust::task::VerifiedTask;
+use fades_trust::trust::TrustStore;
 use tokio::sync::oneshot;
 use tracing::{error, warn};
 
-use super::{Driver, Input, STORE_PAUSE, STORE_PAUSE_MAX};
-use crate::admission::Refusal;
-use crate::config::QUEUE_MAX;
+use super::courier::verdict;
+use super::{Driver, Input, STORE_PAUSE, STORE_PAUSE_MAX, wall_time};
+use crate::admission::{Admitted, Refusal, admit};
+use crate::api::types::Problem;
+use crate::config::{NodeConfig, QUEUE_MAX};
 use crate::core::{Change, Effect, Event, Now, Task};
 use crate::store::group::{Ending, Newcomer, Write};
-use crate::store::{Acceptance, StoreError};
+use crate::store::{Acceptance, Store, StoreError};
 
 /// Most inputs of one turn, so that a group has a size and nobody waits for
 /// more than that before something happens.
@@ -37,10 +44,72 @@ pub(crate) struct Submission {
     /// Its envelope, as JSON.
     pub(crate) envelope: String,
     /// Isolations to use, strongest first.
-    pub(crate) isolations: Vec<fades_task::limits::Isolation>,
-    /// Told once the task is stored and synced, or will not be. Dropped when
-    /// the node ends.
-    pub(crate) reply: oneshot::Sender<Result<Acceptance, NotTaken>>,
+    pub(crate) isolations: Vec<Isolation>,
+    /// The inbox out of which it came.
+    pub(crate) inbox: Option<Name>,
+    pub(crate) reply: ReplyTo,
+}
+
+/// Who is told, once a task is stored and synced, or will not be.
+#[derive(Debug)]
+pub(crate) enum ReplyTo {
+    /// A request to the API. Dropped when the node ends.
+    Request(oneshot::Sender<Result<Acceptance, NotTaken>>),
+    /// A letter of the courier.
+    Letter {
+        life: u32,
+        letter: u64,
+        inputs: Sender<Input>,
+    },
+}
+
+impl Submission {
+    /// The task in `bytes`, if this node takes it.
+    pub(crate) fn read(
+        bytes: &[u8],
+        trust: &TrustStore,
+        config: &NodeConfig,
+        store: &Store,
+        reply: ReplyTo,
+    ) -> Result<Self, Problem> {
+        let envelope = Envelope::parse(bytes).map_err(fades_trust::refusal::Refusal::from)?;
+        let find = |digest| Ok::<_, Problem>(store.function(digest));
+        let Admitted { task, isolations } = admit(&envelope, trust, config, wall_time(), find)?;
+        Ok(Self {
+            task,
+            envelope: envelope.to_json(),
+            isolations,
+            inbox: None,
+            reply,
+        })
+    }
+}
+
+impl ReplyTo {
+    fn tell(self, accepted: Result<Acceptance, NotTaken>) {
+        match self {
+            // Whoever asked may have gone.
+            Self::Request(reply) => drop(reply.send(accepted)),
+            Self::Letter {
+                life,
+                letter,
+                inputs,
+            } => {
+                let verdict = match accepted {
+                    Ok(accepted) => Verdict::Taken {
+                        task: accepted.summary.id,
+                    },
+                    Err(reason) => verdict(reason.into()),
+                };
+                // The driver that is about to end tells nobody anything.
+                let _ = inputs.send(Input::Verdict {
+                    life,
+                    letter,
+                    verdict,
+                });
+            }
+        }
+    }
 }
 
 /// Why an admitted task was not taken.
@@ -54,8 +123,8 @@ pub(crate) enum NotTaken {
 
 /// What is left of a submission while its task is being stored.
 struct Submitter {
-    isolations: Vec<fades_task::limits::Isolation>,
-    reply: oneshot::Sender<Result<Acceptance, NotTaken>>,
+    isolations: Vec<Isolation>,
+    reply: ReplyTo,
 }
 
 /// What happened so far in a turn.
@@ -151,6 +220,7 @@ impl Driver {
                 self.answer(now, newcomer, accepted);
             }
         }
+        self.show_outbox();
     }
 
     fn writes<'a>(&self, effects: &'a [Effect]) -> Vec<Write<'a>> {
@@ -162,6 +232,7 @@ impl Driver {
                 logs.cut = logs.cut.saturating_add(commit.result.log_cut);
                 Some(Write::End(Ending::new(commit, logs)))
             }
+            Effect::Dispatched { parcel, outcome } => Some(Write::Dispatched(*parcel, outcome)),
             _ => None,
         };
         effects.iter().filter_map(write).collect()
@@ -170,8 +241,9 @@ impl Driver {
     /// A task that had ended was stored before a crash that came before this
     /// answer.
     fn check_applied(&self, writes: &[Write<'_>], applied: &[bool]) {
-        for (write, _) in writes.iter().zip(applied).filter(|(_, a)| !**a) {
-            error!(task = %write.id(), "the task has ended already, its first end stands");
+        let not = writes.iter().zip(applied).filter(|(_, a)| !**a);
+        for id in not.filter_map(|(write, _)| write.id()) {
+            error!(task = %id, "the task has ended already, its first end stands");
         }
     }
 
@@ -185,8 +257,7 @@ impl Driver {
             let starts = n < at_once;
             let id = &submission.task.mtw().task.id;
             if !starts && room == 0 && !self.knows(id) {
-                // Whoever asked may have gone; so below.
-                let _ = submission.reply.send(Err(Refusal::QueueFull.into()));
+                submission.reply.tell(Err(Refusal::QueueFull.into()));
                 continue;
             }
             room = room.saturating_sub(u64::from(!starts));
@@ -194,6 +265,7 @@ impl Driver {
                 task: submission.task,
                 envelope: submission.envelope,
                 accepted: now.time,
+                inbox: submission.inbox,
                 started: starts.then_some(now.time),
             });
             submitters.push(Submitter {
@@ -330,10 +402,11 @@ fn tell(
             accepted: newcomer.accepted,
             attempts: 0,
             isolations: submitter.isolations,
+            inbox: newcomer.inbox.clone(),
             mtw: std::sync::Arc::new(newcomer.task.into_mtw()),
         },
     });
-    let _ = submitter.reply.send(accepted.map_err(NotTaken::from));
+    submitter.reply.tell(accepted.map_err(NotTaken::from));
     entrant
 }
 

@@ -14,8 +14,9 @@ use fades_task::time::Time;
 use fades_trust::task::VerifiedTask;
 use rusqlite::{OptionalExtension, Transaction};
 
-use super::{Acceptance, Store, StoreError, rows};
+use super::{Acceptance, Store, StoreError, mail, rows};
 use crate::api::types::{Logs, TaskSummary};
+use crate::core::outbox::{Dispatch, NewParcel};
 use crate::core::{Change, Commit};
 
 const DOING: &str = "storing tasks and results";
@@ -29,6 +30,8 @@ pub struct Newcomer {
     pub envelope: String,
     /// When it was accepted.
     pub accepted: Time,
+    /// The inbox out of which it came.
+    pub inbox: Option<Name>,
     /// It is started at once: its first attempt begins at this time.
     pub started: Option<Time>,
 }
@@ -40,6 +43,8 @@ pub enum Write<'a> {
     State(&'a Name, &'a Change),
     /// The final one.
     End(Ending),
+    /// A parcel has left the outbox.
+    Dispatched(u64, &'a Dispatch),
 }
 
 /// The end of a task, in the forms in which it is stored and shown.
@@ -57,6 +62,7 @@ pub struct Ending {
     pub(super) answer: Vec<u8>,
     pub(super) readings: Vec<u8>,
     pub(super) log: String,
+    pub(super) parcels: Vec<NewParcel>,
 }
 
 /// A result consists of texts, numbers and what was decoded from CBOR; all of
@@ -85,6 +91,7 @@ impl Ending {
             answer: commit.answer.clone(),
             readings: commit.readings.clone(),
             log: json(logs),
+            parcels: commit.parcels.clone(),
         }
     }
 }
@@ -182,6 +189,7 @@ impl Store {
             match write {
                 Write::State(id, change) => recent.changed(id, change),
                 Write::End(ending) => recent.ended(ending),
+                Write::Dispatched(..) => {}
             }
         }
         for acceptance in stored.accepted.iter().flatten().filter(|a| a.fresh) {
@@ -191,12 +199,13 @@ impl Store {
 }
 
 impl Write<'_> {
-    /// The task that it is about.
+    /// The task whose state it is.
     #[must_use]
-    pub const fn id(&self) -> &Name {
+    pub const fn id(&self) -> Option<&Name> {
         match self {
-            Self::State(id, _) => id,
-            Self::End(ending) => &ending.id,
+            Self::State(id, _) => Some(id),
+            Self::End(ending) => Some(&ending.id),
+            Self::Dispatched(..) => None,
         }
     }
 }
@@ -233,5 +242,6 @@ fn apply(transaction: &Transaction<'_>, write: &Write<'_>) -> rusqlite::Result<b
             rows::set_queued(transaction, id, *attempts)
         }
         Write::End(ending) => rows::end_task(transaction, ending),
+        Write::Dispatched(parcel, outcome) => mail::dispatch(transaction, *parcel, outcome),
     }
 }

@@ -224,6 +224,7 @@ mod tests {
             answer: Vec::new(),
             readings: Vec::new(),
             log: String::new(),
+            parcels: Vec::new(),
         }
     }
 

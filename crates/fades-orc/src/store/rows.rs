@@ -14,7 +14,7 @@ use rusqlite::types::{FromSql, FromSqlError};
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 
 use super::group::{Ending, Newcomer};
-use super::state_word;
+use super::{mail, state_word};
 use crate::api::types::{FunctionInfo, LIST_DEFAULT, LIST_MAX, TaskCounts, TaskList, TaskSummary};
 
 /// A task that has not ended.
@@ -28,6 +28,8 @@ pub struct StoredTask {
     pub accepted: Time,
     /// How often it was started.
     pub attempts: u32,
+    /// The inbox out of which it came.
+    pub inbox: Option<Name>,
 }
 
 /// Which tasks to list.
@@ -49,6 +51,7 @@ pub(super) struct UnfinishedRow {
     envelope: String,
     accepted: Time,
     attempts: u32,
+    inbox: Option<Name>,
 }
 
 impl UnfinishedRow {
@@ -58,6 +61,7 @@ impl UnfinishedRow {
             mtw: Arc::new(mtw_of(&self.envelope)?),
             accepted: self.accepted,
             attempts: self.attempts,
+            inbox: self.inbox,
         })
     }
 }
@@ -87,13 +91,21 @@ pub(super) fn mtw_of(envelope: &str) -> Result<Mtw, String> {
     serde_json::from_slice(&envelope.payload).map_err(|e| format!("a stored task: {e}"))
 }
 
-fn text<T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>>(
+pub(super) fn text<T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>>(
     row: &Row<'_>,
     column: &str,
 ) -> rusqlite::Result<T> {
     let text: String = row.get(column)?;
     text.parse()
         .map_err(|e| FromSqlError::Other(Box::new(e)).into())
+}
+
+/// A name that may be missing.
+fn optional(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<Name>> {
+    match row.get_ref(column)? {
+        rusqlite::types::ValueRef::Null => Ok(None),
+        _ => text(row, column).map(Some),
+    }
 }
 
 fn time(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<Time>> {
@@ -138,8 +150,8 @@ fn as_summary(row: &Row<'_>) -> rusqlite::Result<TaskSummary> {
 pub(super) fn insert_task(connection: &Connection, newcomer: &Newcomer) -> rusqlite::Result<bool> {
     let mut statement = connection.prepare_cached(
         "INSERT INTO tasks (id, payload, envelope, name, service, signer, image, accepted,
-                            state, attempts, started)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (id) DO NOTHING",
+                            state, attempts, started, inbox)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT (id) DO NOTHING",
     )?;
     let summary = newcomer.summary();
     let inserted = statement.execute(params![
@@ -154,6 +166,7 @@ pub(super) fn insert_task(connection: &Connection, newcomer: &Newcomer) -> rusql
         state_word(summary.state),
         summary.attempts,
         summary.started.map(|t| t.0),
+        newcomer.inbox.as_ref().map(Name::as_str),
     ])?;
     Ok(inserted == 1)
 }
@@ -249,6 +262,9 @@ pub(super) fn end_task(connection: &Connection, ending: &Ending) -> rusqlite::Re
             ending.readings,
             ending.log
         ])?;
+    for parcel in &ending.parcels {
+        mail::insert(connection, seq, ending.finished, parcel)?;
+    }
     Ok(true)
 }
 
@@ -262,7 +278,7 @@ pub(super) fn open(connection: &Connection) -> rusqlite::Result<Vec<TaskSummary>
 
 pub(super) fn unfinished(connection: &Connection) -> rusqlite::Result<Vec<UnfinishedRow>> {
     let mut statement = connection.prepare(
-        "SELECT seq, envelope, accepted, attempts FROM tasks
+        "SELECT seq, envelope, accepted, attempts, inbox FROM tasks
          WHERE state IN ('queued', 'running') ORDER BY seq",
     )?;
     let rows = statement.query_map([], |row| {
@@ -271,6 +287,7 @@ pub(super) fn unfinished(connection: &Connection) -> rusqlite::Result<Vec<Unfini
             envelope: row.get(1)?,
             accepted: Time(row.get(2)?),
             attempts: row.get(3)?,
+            inbox: optional(row, "inbox")?,
         })
     })?;
     rows.collect()

@@ -1,6 +1,6 @@
 //! The tables, and opening a database with the promises that the store makes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
@@ -9,8 +9,9 @@ use super::StoreError;
 /// "FADE": tells the store from other SQLite databases.
 const APPLICATION: i64 = 0x4641_4445;
 
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
+/// What has been there since version 1.
 const TABLES: &str = "
 CREATE TABLE tasks (
     seq      INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -23,14 +24,15 @@ CREATE TABLE tasks (
     image    TEXT    NOT NULL,
     accepted INTEGER NOT NULL,
     state    TEXT    NOT NULL
-             CHECK (state IN ('queued', 'running', 'done', 'failed', 'cancelled')),
+             CHECK (state IN ('standing', 'queued', 'running', 'done', 'failed', 'cancelled')),
     attempts INTEGER NOT NULL DEFAULT 0,
     started  INTEGER,
     finished INTEGER,
+    inbox    TEXT,
+    parent   INTEGER REFERENCES tasks (seq),
+    due      INTEGER,
     CHECK ((finished IS NOT NULL) = (state IN ('done', 'failed', 'cancelled')))
 ) STRICT;
-CREATE INDEX tasks_by_state ON tasks (state, seq);
-CREATE INDEX tasks_by_name ON tasks (service, name, seq);
 CREATE TABLE results (
     task     INTEGER PRIMARY KEY REFERENCES tasks (seq),
     result   TEXT    NOT NULL,
@@ -49,6 +51,35 @@ CREATE TABLE functions (
     last_use  INTEGER
 ) STRICT;
 ";
+
+/// What version 2 added: where tasks came from, and what is to be brought away.
+const OUTBOX: &str = "
+CREATE TABLE outbox (
+    parcel   INTEGER PRIMARY KEY,
+    task     INTEGER NOT NULL REFERENCES tasks (seq),
+    receiver TEXT    NOT NULL,
+    event    TEXT    NOT NULL,
+    stream   TEXT    NOT NULL,
+    body     BLOB    NOT NULL,
+    created  INTEGER NOT NULL
+) STRICT;
+CREATE TABLE receivers (
+    receiver  TEXT    PRIMARY KEY,
+    delivered INTEGER NOT NULL DEFAULT 0,
+    lost      INTEGER NOT NULL DEFAULT 0,
+    reason    TEXT
+) STRICT;
+";
+
+const INDEXES: &str = "
+CREATE INDEX IF NOT EXISTS tasks_by_state ON tasks (state, seq);
+CREATE INDEX IF NOT EXISTS tasks_by_name ON tasks (service, name, seq);
+CREATE INDEX IF NOT EXISTS tasks_by_parent ON tasks (parent, seq);
+";
+
+/// Columns of a task in version 1.
+const COLUMNS_1: &str = "seq, id, payload, envelope, name, service, signer, image, accepted,
+                         state, attempts, started, finished";
 
 /// Opens or makes the database at `path`, through the named VFS when there is
 /// one.
@@ -89,11 +120,73 @@ pub(super) fn open(path: &Path, vfs: Option<&str>) -> Result<Connection, StoreEr
     if empty {
         let transaction = connection.transaction().map_err(sql)?;
         transaction.execute_batch(TABLES).map_err(sql)?;
+        transaction.execute_batch(OUTBOX).map_err(sql)?;
+        transaction.execute_batch(INDEXES).map_err(sql)?;
         pragma(&transaction, "application_id", &APPLICATION.to_string()).map_err(sql)?;
         pragma(&transaction, "user_version", &VERSION.to_string()).map_err(sql)?;
         transaction.commit().map_err(sql)?;
+    } else if version < VERSION {
+        upgrade(&mut connection, path, version)?;
     }
     Ok(connection)
+}
+
+/// Where a store of an earlier version is kept when it is upgraded.
+pub(super) fn backup_of(path: &Path, version: i64) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".version-{version}"));
+    PathBuf::from(name)
+}
+
+/// Copies the database, and brings it to this program's version in one piece.
+fn upgrade(connection: &mut Connection, path: &Path, version: i64) -> Result<(), StoreError> {
+    let copying = |e| sql_error(path, "copying the store before its upgrade", e);
+    let upgrading = |e| sql_error(path, "upgrading the store", e);
+    let backup = backup_of(path, version);
+    let file = |doing| {
+        let path = backup.clone();
+        move |source| StoreError::File {
+            path,
+            doing,
+            source,
+        }
+    };
+    // One of an upgrade that was cut off may be half a copy.
+    match std::fs::remove_file(&backup) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            return Err(file("removing an old copy of the store")(e));
+        }
+        _ => {}
+    }
+    let name = backup.to_string_lossy();
+    connection
+        .execute("VACUUM INTO ?1", [&name])
+        .map_err(copying)?;
+    let synced = std::fs::File::open(&backup).and_then(|copy| copy.sync_all());
+    synced.map_err(file("syncing the copy of the store"))?;
+    super::images::sync_folder(backup.parent().unwrap_or(path))?;
+    tracing::info!(from = version, to = VERSION, copy = %backup.display(), "upgrading the store");
+    // A table that others refer to is about to be another.
+    pragma(connection, "foreign_keys", "OFF").map_err(upgrading)?;
+    let transaction = connection.transaction().map_err(upgrading)?;
+    transaction.execute_batch(&from_1()).map_err(upgrading)?;
+    pragma(&transaction, "user_version", &VERSION.to_string()).map_err(upgrading)?;
+    transaction.commit().map_err(upgrading)?;
+    pragma(connection, "foreign_keys", "ON").map_err(upgrading)
+}
+
+/// From version 1 to 2. `tasks` is made anew, because a check cannot be changed.
+fn from_1() -> String {
+    // Its definition is the first of them.
+    let tasks = TABLES.split_inclusive("STRICT;").next().unwrap_or_default();
+    let tasks = tasks.replace("CREATE TABLE tasks", "CREATE TABLE tasks_2");
+    format!(
+        "{tasks}
+         INSERT INTO tasks_2 ({COLUMNS_1}) SELECT {COLUMNS_1} FROM tasks;
+         DROP TABLE tasks;
+         ALTER TABLE tasks_2 RENAME TO tasks;
+         {OUTBOX} {INDEXES}"
+    )
 }
 
 /// Some of these answer with a row, some do not.

@@ -11,7 +11,9 @@ use crate::samples::{IMAGE, digest, envelope, function, mtw, mtw_with, name, now
 
 mod disk;
 mod groups;
+mod mail;
 mod power;
+mod versions;
 mod vfs;
 
 impl Store {
@@ -43,6 +45,7 @@ pub(crate) fn newcomer(mtw: &Mtw) -> Newcomer {
         task: verified(mtw),
         envelope: envelope(mtw).to_json(),
         accepted: now(),
+        inbox: None,
         started: None,
     }
 }
@@ -98,6 +101,8 @@ fn end_of(id: &str, answer: &[u8]) -> Commit {
         result,
         answer: answer.to_vec(),
         readings: Vec::new(),
+        receivers: Vec::new(),
+        parcels: Vec::new(),
     }
 }
 
@@ -190,13 +195,15 @@ fn a_store_of_a_newer_version_or_of_something_else_is_left_alone() {
     drop(Store::open(folder.path()).unwrap());
     let path = folder.path().join("store.db");
     let connection = Connection::open(&path).unwrap();
-    connection.execute_batch("PRAGMA user_version = 2").unwrap();
+    connection
+        .execute_batch("PRAGMA user_version = 99")
+        .unwrap();
     drop(connection);
     assert!(matches!(
         Store::open(folder.path()),
         Err(StoreError::TooNew {
-            found: 2,
-            known: 1,
+            found: 99,
+            known: 2,
             ..
         })
     ));

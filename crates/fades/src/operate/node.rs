@@ -107,6 +107,7 @@ fn config(
             readings: folder.join("readings"),
             credentials,
         },
+        courier: None,
         parallel: node.parallel as usize,
         memory: node.memory,
         order: file.queue,

@@ -84,6 +84,7 @@ fn waiting(seq: i64, now_tick: Tick, op: (usize, u64, i32, i64)) -> Waiting {
             accepted: now(),
             attempts: 0,
             isolations: vec![Isolation::Microvm],
+            inbox: None,
         },
         accepted: now_tick,
         not_before: Tick(now_tick.0 + pause),

@@ -7,7 +7,7 @@ use fades_task::result::{Failure, TaskState};
 use fades_task::time::Time;
 
 use super::{Story, committed, failed, mtw_with, started};
-use crate::core::{Effect, Event, TenderEvent, Tick, Timer};
+use crate::core::{Effect, Event, Part, TenderEvent, Tick, Timer};
 use crate::samples::name;
 
 const HOUR: u64 = 3_600;
@@ -41,7 +41,7 @@ fn a_task_that_waits_is_too_late_after_the_time_that_really_passed() {
         assert_eq!(reminder(&effects, &late), Some(Tick(60_000_000_000)));
         leap(&mut story, hours);
         story.pass(Duration::from_secs(59));
-        assert_eq!(story.step(Event::BrokerPong), []);
+        assert_eq!(story.step(Event::Pong(Part::Broker)), []);
         assert_eq!(story.core.waiting(), 1);
         leap(&mut story, -2 * hours);
         story.pass(Duration::from_secs(1));
@@ -99,7 +99,7 @@ fn a_retry_waits_for_its_pause_whatever_the_clock_says() {
     let effects = story.gone(run);
     let at = reminder(&effects, &Timer::Retry).unwrap();
     leap(&mut story, 10);
-    assert_eq!(story.step(Event::BrokerPong), []);
+    assert_eq!(story.step(Event::Pong(Part::Broker)), []);
     story.now.tick = at;
     started(&story.step(Event::Timer(Timer::Retry)));
 }
@@ -108,15 +108,16 @@ fn a_retry_waits_for_its_pause_whatever_the_clock_says() {
 fn a_broker_is_started_again_after_its_pause_whatever_the_clock_says() {
     for hours in [-10, 10] {
         let mut story = Story::up(1);
-        let lost = Event::BrokerLost {
+        let lost = Event::Lost {
+            part: Part::Broker,
             reason: "killed".to_owned(),
         };
         let effects = story.step(lost);
-        let at = reminder(&effects, &Timer::BrokerRestart).unwrap();
+        let at = reminder(&effects, &Timer::Restart(Part::Broker)).unwrap();
         leap(&mut story, hours);
         assert!(at > story.now.tick && at <= story.now.tick.after(Duration::from_secs(1)));
         story.now.tick = at;
-        let effects = story.step(Event::Timer(Timer::BrokerRestart));
-        assert_eq!(effects[0], Effect::StartBroker);
+        let effects = story.step(Event::Timer(Timer::Restart(Part::Broker)));
+        assert_eq!(effects[0], Effect::Start(Part::Broker));
     }
 }

@@ -13,8 +13,8 @@ use fades_task::quantity::{Duration, Size};
 use proptest::prelude::{Just, Strategy, any, prop, prop_oneof, proptest};
 
 use crate::core::{
-    Capacity, Change, Core, Effect, Event, Need, Now, PASSED_FOR, Rules, RunId, Task, TenderEvent,
-    Tick, Timer,
+    Capacity, Change, Core, Effect, Event, Need, Now, PASSED_FOR, Part, Rules, RunId, Task,
+    TenderEvent, Tick, Timer,
 };
 use crate::samples::{ended, mtw_with, name, now};
 
@@ -160,7 +160,7 @@ impl World {
             input: Size(INPUT),
             batch: Size(BATCH),
         };
-        Core::new(&Rules { capacity, order })
+        Core::new(&Rules { capacity, order }, None)
     }
 
     fn task(&self, id: &Name) -> &(Task, Stored) {
@@ -334,9 +334,14 @@ impl World {
                 self.timers_set += 1;
                 self.timers.insert((at, self.timers_set), timer);
             }
-            Effect::StartBroker => assert!(!self.broker),
-            Effect::PingBroker => assert!(self.broker),
-            Effect::KillBroker => self.broker_dies = true,
+            Effect::Deliver { .. }
+            | Effect::Dispatched { .. }
+            | Effect::Start(Part::Courier)
+            | Effect::Ping(Part::Courier)
+            | Effect::Kill(Part::Courier) => panic!("there is no mail"),
+            Effect::Start(Part::Broker) => assert!(!self.broker),
+            Effect::Ping(Part::Broker) => assert!(self.broker),
+            Effect::Kill(Part::Broker) => self.broker_dies = true,
         }
     }
 
@@ -345,7 +350,10 @@ impl World {
         self.broker_dies = false;
         self.retrievals.clear();
         let reason = "killed".to_owned();
-        self.step(Event::BrokerLost { reason });
+        self.step(Event::Lost {
+            part: Part::Broker,
+            reason,
+        });
     }
 
     fn act(&mut self, op: Op) {
@@ -357,7 +365,7 @@ impl World {
                 let span = Duration(ms * 1_000_000);
                 self.now.tick = self.now.tick.after(span);
                 self.now.time = self.now.time.after(span);
-                self.step(Event::BrokerPong);
+                self.step(Event::Pong(Part::Broker));
             }
             Op::Cancel(pick) if !self.tasks.is_empty() => {
                 let id = self.tasks[pick % self.tasks.len()].0.mtw.task.id.clone();
@@ -376,9 +384,9 @@ impl World {
             }
             Op::BrokerUp if !self.broker => {
                 // Only one that is being started can come up.
-                self.fire(|t| *t == Timer::BrokerRestart);
+                self.fire(|t| *t == Timer::Restart(Part::Broker));
                 self.broker = true;
-                self.step(Event::BrokerUp);
+                self.step(Event::Up(Part::Broker));
             }
             Op::BrokerLost if self.broker => self.lose_broker(),
             Op::Timer => self.fire(|_| true),
@@ -406,6 +414,7 @@ impl World {
             accepted: self.now.time,
             attempts: 0,
             isolations: vec![Isolation::Microvm, Isolation::Process],
+            inbox: None,
         };
         self.tasks.push((task.clone(), Stored::Queued(0)));
         let foreseen = self.core.starts_at_once(self.now, [&*task.mtw].into_iter());
@@ -536,7 +545,12 @@ impl World {
             if self.tasks.iter().all(|t| t.1 == Stored::Final) && self.core.running() == 0 {
                 return;
             }
-            self.fire(|t| !matches!(t, Timer::BrokerPing(_) | Timer::BrokerReady(_)));
+            self.fire(|t| {
+                !matches!(
+                    t,
+                    Timer::PartPing(Part::Broker, _) | Timer::PartReady(Part::Broker, _)
+                )
+            });
         }
         panic!("some tasks never end: {:?}", self.tasks);
     }

@@ -6,7 +6,7 @@ use fades_task::quantity::Duration;
 use serde_json::{Value, json};
 
 use super::{Story, mtw_with, started};
-use crate::core::{Effect, Event, PASSED_FOR, RunId, WINDOW};
+use crate::core::{Effect, Event, PASSED_FOR, Part, RunId, WINDOW};
 
 fn order(policy: Policy) -> Order {
     Order {
@@ -24,7 +24,7 @@ impl Story {
     /// One slot, and it is taken until [`Self::drain`].
     fn busy(policy: Policy) -> (Self, RunId) {
         let mut story = Self::under(1, order(policy));
-        let _ = story.step(Event::BrokerUp);
+        let _ = story.step(Event::Up(Part::Broker));
         let run = started(&story.accept("running"));
         (story, run)
     }

@@ -10,10 +10,11 @@ use fades_task::result::{Failure, TaskState};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
+use super::ReplyTo;
 use super::{Arrival, Entrant, NotTaken, Submission, leave_out_start};
 use crate::admission::Refusal;
 use crate::config::QUEUE_MAX;
-use crate::core::{Change, Effect, Event, Now, Task};
+use crate::core::{Change, Effect, Event, Now, Part, Task};
 use crate::driver::{Driver, Input};
 use crate::samples::{IMAGE, config, envelope, function, mtw, mtw_with, name, now, verified};
 use crate::shared::Shared;
@@ -40,7 +41,7 @@ impl Desk {
         std::fs::set_permissions(&config.tender, Permissions::from_mode(0o700)).unwrap();
         let shared = Arc::new(Shared::new());
         let first = channel().0;
-        let driver = Driver::new(config, store, shared, channel(), first).unwrap();
+        let driver = Driver::new(config, store, shared, Arc::default(), channel(), first).unwrap();
         let mut desk = Self {
             driver,
             _folder: folder,
@@ -58,7 +59,7 @@ impl Desk {
     /// With a broker that takes everything.
     fn up() -> Self {
         let mut desk = Self::new();
-        desk.driver.step(Event::BrokerUp);
+        desk.driver.step(Event::Up(Part::Broker));
         desk.driver.settle();
         desk
     }
@@ -69,7 +70,8 @@ impl Desk {
             task: verified(mtw),
             envelope: envelope(mtw).to_json(),
             isolations: vec![Isolation::Process],
-            reply,
+            inbox: None,
+            reply: ReplyTo::Request(reply),
         };
         (submission, answer)
     }
@@ -157,6 +159,7 @@ fn nothing_is_performed_and_nobody_is_told_before_it_is_stored() {
             accepted: now(),
             attempts: 0,
             isolations: vec![Isolation::Process],
+            inbox: None,
         }));
         desk.driver.turn();
         let told = told.try_recv().unwrap().is_ok();
@@ -202,6 +205,7 @@ fn a_full_queue_takes_nothing_new_and_still_knows_what_it_has() {
             accepted: now(),
             attempts: 0,
             isolations: vec![Isolation::Process],
+            inbox: None,
         };
         let _ = desk
             .driver
@@ -325,6 +329,7 @@ fn a_clock_that_leaps_while_a_task_waits_to_be_told_to_the_core_does_not_end_it(
                 accepted,
                 attempts: 0,
                 isolations: vec![Isolation::Process],
+                inbox: None,
             },
             started: false,
         };
@@ -360,19 +365,19 @@ fn a_start_that_is_stored_is_not_stored_twice_and_one_that_does_not_come_is_take
         attempts: 1,
         at: now.time,
     });
-    let mut effects = vec![start, Effect::PingBroker];
+    let mut effects = vec![start, Effect::Ping(Part::Broker)];
     leave_out_start(now, name("a"), &mut effects);
-    assert_eq!(effects, [Effect::PingBroker]);
+    assert_eq!(effects, [Effect::Ping(Part::Broker)]);
     leave_out_start(now, name("a"), &mut effects);
     let queued = persist(Change::Queued { attempts: 0 });
-    assert_eq!(effects, [queued, Effect::PingBroker]);
+    assert_eq!(effects, [queued, Effect::Ping(Part::Broker)]);
 }
 
 #[test]
 fn a_turn_takes_a_bounded_number_of_inputs() {
     let mut desk = Desk::new();
     for _ in 0..super::INPUTS_MAX + 1 {
-        desk.driver.send(Input::Event(Event::BrokerPong));
+        desk.driver.send(Input::Event(Event::Pong(Part::Broker)));
     }
     desk.driver.turn();
     assert!(desk.driver.inputs.try_recv().is_ok());

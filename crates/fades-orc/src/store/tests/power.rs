@@ -101,8 +101,8 @@ impl Model<'_> {
         match store.store(&writes, &group.newcomers) {
             Ok(stored) => {
                 for (write, applied) in writes.iter().zip(&stored.applied) {
-                    if *applied == group.ended.contains(write.id()) {
-                        return Err(format!("{}: applied is {applied}", write.id()));
+                    if *applied == write.id().is_some_and(|id| group.ended.contains(id)) {
+                        return Err(format!("{:?}: applied is {applied}", write.id()));
                     }
                 }
                 for accepted in stored.accepted {
@@ -137,6 +137,7 @@ impl Model<'_> {
                     task,
                     envelope,
                     accepted: now(),
+                    inbox: None,
                     started,
                 });
                 let attempts = u32::from(started.is_some());

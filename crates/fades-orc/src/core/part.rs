@@ -1,26 +1,26 @@
-//! Supervision of the broker: started again after a pause that grows while it
+//! Supervision of a process: started again after a pause that grows while it
 //! keeps dying, killed when it no longer answers.
 
 use fades_task::quantity::Duration;
 
-use super::{Effect, Tick, Timer};
+use super::{Effect, Part, Tick, Timer};
 
-/// A broker has this long to become ready.
+/// A part has this long to become ready.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
 /// Time between two pings.
 const PING_EVERY: Duration = Duration::from_secs(10);
 
-/// Pings without answer after which a broker is killed.
+/// Pings without answer after which a part is killed.
 const PINGS_MISSED_MAX: u32 = 3;
 
-/// Pause before a broker is started again; doubled each time.
+/// Pause before a part is started again; doubled each time.
 const PAUSE: Duration = Duration(100_000_000);
 
 /// The pause is doubled as often as this: 6.4 s.
 const DOUBLINGS_MAX: u32 = 6;
 
-/// A broker that was up for this long starts with the first pause again.
+/// A part that was up for this long starts with the first pause again.
 const HEALTHY_AFTER: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +36,8 @@ enum State {
 }
 
 #[derive(Debug)]
-pub(super) struct Broker {
+pub(super) struct Supervised {
+    part: Part,
     state: State,
     /// How often it was started.
     starts: u32,
@@ -44,9 +45,10 @@ pub(super) struct Broker {
     failures: u32,
 }
 
-impl Broker {
-    pub(super) const fn new() -> Self {
+impl Supervised {
+    pub(super) const fn new(part: Part) -> Self {
         Self {
+            part,
             state: State::Down,
             starts: 0,
             failures: 0,
@@ -65,9 +67,9 @@ impl Broker {
         self.starts += 1;
         let overdue = Effect::SetTimer {
             at: now.after(READY_WITHIN),
-            timer: Timer::BrokerReady(self.starts),
+            timer: Timer::PartReady(self.part, self.starts),
         };
-        vec![Effect::StartBroker, overdue]
+        vec![Effect::Start(self.part), overdue]
     }
 
     pub(super) fn up(&mut self, now: Tick) -> Option<Effect> {
@@ -98,7 +100,7 @@ impl Broker {
         self.failures += 1;
         Some(Effect::SetTimer {
             at: now.after(pause),
-            timer: Timer::BrokerRestart,
+            timer: Timer::Restart(self.part),
         })
     }
 
@@ -107,7 +109,7 @@ impl Broker {
             return None;
         }
         self.state = State::Dying;
-        Some(Effect::KillBroker)
+        Some(Effect::Kill(self.part))
     }
 
     pub(super) fn ready_overdue(&mut self, start: u32) -> Option<Effect> {
@@ -126,13 +128,13 @@ impl Broker {
             return self.kill().into_iter().collect();
         }
         *missed += 1;
-        vec![Effect::PingBroker, self.next_ping(now)]
+        vec![Effect::Ping(self.part), self.next_ping(now)]
     }
 
     fn next_ping(&self, now: Tick) -> Effect {
         Effect::SetTimer {
             at: now.after(PING_EVERY),
-            timer: Timer::BrokerPing(self.starts),
+            timer: Timer::PartPing(self.part, self.starts),
         }
     }
 }

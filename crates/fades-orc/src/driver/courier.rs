@@ -1,0 +1,186 @@
+//! The courier's process, and the letters that it brings.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use fades_task::courier::{CourierReport, CourierRequest, Parcel, Verdict};
+use fades_task::identity::Name;
+use fades_wire::spawn::Child;
+use fades_wire::{Channel, Frame};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use tracing::warn;
+
+use super::{Input, ReplyTo, Submission};
+use crate::api::auth::TrustFile;
+use crate::api::types::Problem;
+use crate::config::{CourierConfig, NodeConfig};
+use crate::store::Store;
+
+/// A courier that reads nothing for this long is given up.
+const SEND_WITHIN: Duration = Duration::from_secs(5);
+
+#[derive(Debug)]
+pub(super) struct CourierProcess {
+    child: Child,
+    channel: Channel,
+    /// Which courier of this node's life it is: letters are numbered by each for
+    /// itself.
+    life: u32,
+    note: Option<String>,
+}
+
+/// What is needed to judge a letter where it arrives.
+#[derive(Debug)]
+pub(super) struct Desk {
+    pub(super) config: Arc<NodeConfig>,
+    pub(super) store: Arc<Store>,
+    pub(super) trust: Arc<TrustFile>,
+    pub(super) inputs: Sender<Input>,
+    pub(super) life: u32,
+}
+
+impl CourierProcess {
+    pub(super) fn start(config: &CourierConfig, desk: Desk) -> std::io::Result<Self> {
+        let (here, there) = Channel::pair()?;
+        let child = super::program(&config.program, &config.arguments)
+            .descriptor(there.as_fd())
+            .spawn()?;
+        drop(there);
+        set_socket_timeout(here.as_fd(), Timeout::Send, Some(SEND_WITHIN))?;
+        let reader = here.try_clone()?;
+        let (node, version) = (desk.config.name.clone(), desk.config.version.clone());
+        let life = desk.life;
+        std::thread::Builder::new()
+            .name("courier".to_owned())
+            .spawn(move || desk.read(&reader))?;
+        let courier = Self {
+            child,
+            channel: here,
+            life,
+            note: None,
+        };
+        let dial = crate::dial::start(&config.addresses)?;
+        let request = CourierRequest::Configure {
+            node,
+            version,
+            base: super::text(&config.base),
+            credentials: config.credentials.as_deref().map(super::text),
+        };
+        // A JSON value always has a text.
+        let mail = serde_json::to_vec(&config.mail).unwrap_or_default();
+        let sent = courier.channel.send(&request, &mail, &[dial.as_fd()]);
+        // The courier has the only one then: when it is gone, the channel ends.
+        drop(dial);
+        courier.check(sent);
+        Ok(courier)
+    }
+
+    pub(super) fn deliver(&self, parcel: Parcel, body: &[u8]) {
+        let request = CourierRequest::Deliver(parcel);
+        self.check(self.channel.send(&request, body, &[]));
+    }
+
+    pub(super) fn ping(&self) {
+        self.tell(&CourierRequest::Ping { id: 0 });
+    }
+
+    /// Tells what became of a letter, if this courier brought it.
+    pub(super) fn verdict(&self, life: u32, letter: u64, verdict: Verdict) {
+        if life == self.life {
+            self.tell(&CourierRequest::Verdict { letter, verdict });
+        }
+    }
+
+    fn tell(&self, request: &CourierRequest) {
+        self.check(self.channel.send(request, &[], &[]));
+    }
+
+    /// A courier that cannot be told something is of no use; its end follows.
+    fn check(&self, sent: Result<(), fades_wire::WireError>) {
+        if let Err(e) = sent {
+            warn!(reason = %e, "the courier does not listen; killing it");
+            self.kill();
+        }
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(super) fn kill(&self) {
+        self.child.kill();
+    }
+
+    pub(super) fn note(&mut self, note: String) {
+        self.note = Some(note);
+    }
+
+    /// Makes sure that it is gone, and says how it ended.
+    pub(super) fn end(mut self, said: String) -> String {
+        crate::shell::how_it_ended(&mut self.child, self.note.unwrap_or(said))
+    }
+}
+
+impl Desk {
+    fn read(self, channel: &Channel) {
+        let said = loop {
+            match channel.receive::<CourierReport>(None) {
+                Ok(Some(frame)) => {
+                    if !self.take(frame) {
+                        return;
+                    }
+                }
+                Ok(None) => break String::new(),
+                Err(e) => break crate::api::problem::chain(&e),
+            }
+        };
+        // Nobody listens when the node ends.
+        let _ = self.inputs.send(Input::CourierLeft { said });
+    }
+
+    /// Whether anybody listens still.
+    fn take(&self, frame: Frame<CourierReport>) -> bool {
+        let input = match frame.message {
+            CourierReport::Letter { letter, inbox } => self.letter(letter, inbox, &frame.blob),
+            report => Input::Courier(report),
+        };
+        self.inputs.send(input).is_ok()
+    }
+
+    /// A letter is as trustworthy as whoever signed what is in it.
+    fn letter(&self, letter: u64, inbox: Name, envelope: &[u8]) -> Input {
+        let reply = ReplyTo::Letter {
+            life: self.life,
+            letter,
+            inputs: self.inputs.clone(),
+        };
+        let trust = self.trust.table(&self.config.trust);
+        let submission = trust
+            .and_then(|trust| Submission::read(envelope, &trust, &self.config, &self.store, reply));
+        match submission {
+            Ok(submission) => Input::Submit(Box::new(Submission {
+                inbox: Some(inbox),
+                ..submission
+            })),
+            Err(problem) => Input::Verdict {
+                life: self.life,
+                letter,
+                verdict: verdict(problem),
+            },
+        }
+    }
+}
+
+/// What a problem means for the letter that had it: the node's own troubles pass.
+pub(super) fn verdict(problem: Problem) -> Verdict {
+    let detail = problem.detail;
+    match problem.status {
+        429 | 500.. => Verdict::Later { detail },
+        _ => Verdict::Refused {
+            problem: problem.r#type,
+            detail,
+        },
+    }
+}
