@@ -107,6 +107,9 @@ impl JsonSchema for Digest {
 pub struct Name(String);
 
 impl Name {
+    /// Most characters of a name.
+    pub const MAX: usize = 64;
+
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -124,7 +127,7 @@ impl FromStr for Name {
     type Err = IdentityError;
 
     fn from_str(s: &str) -> Result<Self, Self::Err> {
-        let good = (1..=64).contains(&s.len())
+        let good = (1..=Self::MAX).contains(&s.len())
             && s.starts_with(|c: char| c.is_ascii_alphanumeric())
             && s.chars()
                 .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));

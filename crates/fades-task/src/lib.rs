@@ -24,5 +24,6 @@ pub mod policy;
 pub mod quantity;
 pub mod resource;
 pub mod result;
+pub mod schedule;
 pub mod shell;
 pub mod time;

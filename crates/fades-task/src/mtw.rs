@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::identity::{ImageRef, Name};
 use crate::limits::{Isolation, Limits};
 use crate::quantity::{Distance, Duration, Share};
+use crate::schedule::{Schedule, ScheduleError, is_run_id};
 use crate::time::{Time, Zone};
 
 /// A task as it is signed.
@@ -25,6 +26,9 @@ pub struct Mtw {
     pub retrieve: Vec<Retrieve>,
     /// The function and its limits.
     pub function: Function,
+    /// When it runs again; without it, it runs once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Schedule>,
     /// Where the answer goes besides being kept for whoever may read it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deliver: Vec<Deliver>,
@@ -375,6 +379,12 @@ pub enum MtwError {
     /// No audience.
     #[error("task.for is empty: name the node that shall run the task")]
     NoAudience,
+    /// A schedule that makes no sense.
+    #[error(transparent)]
+    Schedule(#[from] ScheduleError),
+    /// An id that is a run's.
+    #[error("task.id: {0} is the id of a run of a task with a schedule: choose another")]
+    RunId(Name),
     /// No isolation.
     #[error("function.isolation is empty: accept \"microvm\", \"process\" or both")]
     NoIsolation,
@@ -416,6 +426,12 @@ impl Mtw {
                 have: self.retrieve.len(),
                 max: Self::RETRIEVE_MAX,
             });
+        }
+        if is_run_id(&self.task.id) {
+            return Err(MtwError::RunId(self.task.id.clone()));
+        }
+        if let Some(schedule) = &self.schedule {
+            schedule.check(&self.task.id)?;
         }
         for (i, r) in self.retrieve.iter().enumerate() {
             r.check()?;
