@@ -67,13 +67,30 @@ impl Segment {
             return;
         }
         let finite: Vec<bool> = self.value.iter().map(|v| v.is_finite()).collect();
-        let keep = || finite.iter().copied();
+        self.keep_those(&finite);
+    }
+
+    /// Drops readings whose time is none of those that are wanted; `wanted` is asked
+    /// once for each, in order.
+    pub(crate) fn keep(&mut self, wanted: impl FnMut(i64) -> bool) {
+        let wanted: Vec<bool> = self.time.iter().copied().map(wanted).collect();
+        self.keep_those(&wanted);
+    }
+
+    fn keep_those(&mut self, which: &[bool]) {
+        if which.iter().all(|keep| *keep) {
+            return;
+        }
+        let keep = || which.iter().copied();
         let mut flags = keep();
         self.time.retain(|_| flags.next().unwrap_or_default());
         let mut flags = keep();
         self.value.retain(|_| flags.next().unwrap_or_default());
         let mut flags = keep();
         self.mark.retain(|_| flags.next().unwrap_or_default());
+        if self.mark.iter().all(|&mark| mark == 0) {
+            self.mark.clear();
+        }
     }
 
     /// Cuts off the readings from number `at` on.

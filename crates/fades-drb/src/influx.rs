@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use crate::client::{Access, Client, ClientError, Times, TokenWord};
 use crate::config::{FieldError, InfluxSource};
-use crate::flow::{Ask, Outlet, Stopped};
+use crate::flow::{Ask, Matching, Outlet, Stopped};
 use crate::selector::Selector;
 use crate::series::{MAX_SERIES, SeriesKey};
 use crate::source::{Known, Setting};
@@ -181,9 +181,7 @@ impl Influx {
         let found = self.series(&statements, &conditions, selector, &ask.stop)?;
         let series = &found.series;
         let devices: BTreeSet<&Arc<str>> = series.keys().map(|k| &k.device).collect();
-        for device in &devices {
-            out.device(device)?;
-        }
+        out.series(series.keys().map(Matching::always))?;
         let has: BTreeSet<usize> = series.values().map(|g| g.statement).collect();
         statements.retain(|s| has.contains(s));
         if let Some(tag) = self.server.layout.device_tag()

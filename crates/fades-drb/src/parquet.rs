@@ -11,7 +11,7 @@
 //! a time, from the row groups that have them; a series that is larger is gathered
 //! from one time to the next.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,7 +21,7 @@ use fades_task::coverage::LossReason;
 use crate::columns::BlobError;
 use crate::config::{FieldError, ParquetSource};
 use crate::csv::{Identity, ReadError, list_files};
-use crate::flow::{Ask, Outlet, Stopped};
+use crate::flow::{Ask, Matching, Outlet, Stopped};
 use crate::selector::Selector;
 use crate::series::{MAX_SERIES, SeriesKey};
 use crate::source::{Known, Setting};
@@ -92,8 +92,9 @@ struct Found {
     /// Rows that cannot be used, of row groups that can have what is wanted.
     lost: BTreeMap<LossReason, u64>,
     files: Vec<Arc<FileIndex>>,
-    /// All series that match, also those without readings in the range.
-    devices: Vec<Arc<str>>,
+    /// All series that match in row groups that were looked at, also those without
+    /// readings in the range; and the times of these row groups.
+    matching: BTreeMap<SeriesKey, Vec<(i64, i64)>>,
 }
 
 impl ParquetFiles {
@@ -120,9 +121,7 @@ impl ParquetFiles {
     /// Sends the readings that `ask` wants, series after series.
     pub(crate) fn fetch(&self, ask: &Ask, out: &Outlet) -> Result<(), ParquetError> {
         let found = self.found(&ask.selector, &ask.stop)?;
-        for device in &found.devices {
-            out.device(device)?;
-        }
+        out.series(series(&found.matching))?;
         for (reason, rows) in &found.lost {
             out.lost(*reason, *rows, None)?;
         }
@@ -165,7 +164,7 @@ impl ParquetFiles {
         for path in files {
             let file = self.indexed(path)?;
             let number = found.files.len();
-            for group in file.groups(selector) {
+            for (group, times) in file.groups(selector) {
                 if stop.load(Ordering::Relaxed) {
                     return Err(Stopped.into());
                 }
@@ -179,7 +178,8 @@ impl ParquetFiles {
                             continue;
                         }
                         wanted = true;
-                        found.devices.push(Arc::clone(&key.device));
+                        let looked = found.matching.entry(key.clone()).or_default();
+                        looked.push(times);
                         if selector.overlaps(span.oldest, span.newest) {
                             let part = Part {
                                 file: number,
@@ -202,8 +202,6 @@ impl ParquetFiles {
             }
             found.files.push(file);
         }
-        found.devices.sort_unstable();
-        found.devices.dedup();
         Ok(found)
     }
 
@@ -225,6 +223,41 @@ impl ParquetFiles {
         // The list is sorted.
         files.retain(|path, _| there.binary_search(path).is_ok());
     }
+}
+
+/// Series with the times of the row groups that they were found in: who asks for
+/// other times does not look at these.
+fn series(matching: &BTreeMap<SeriesKey, Vec<(i64, i64)>>) -> impl Iterator<Item = Matching> {
+    let mut known: HashSet<Arc<[(i64, i64)]>> = HashSet::new();
+    matching.iter().map(move |(key, times)| {
+        let times = united(times.clone());
+        // Most series are in the same row groups.
+        let when = match known.get(times.as_slice()) {
+            Some(when) => Arc::clone(when),
+            None => {
+                let when: Arc<[_]> = times.into();
+                known.insert(Arc::clone(&when));
+                when
+            }
+        };
+        Matching {
+            key: key.clone(),
+            when: Some(when),
+        }
+    })
+}
+
+/// Times that overlap or touch each other as one.
+fn united(mut times: Vec<(i64, i64)>) -> Vec<(i64, i64)> {
+    times.sort_unstable();
+    let mut united: Vec<(i64, i64)> = Vec::new();
+    for (oldest, newest) in times {
+        match united.last_mut() {
+            Some(last) if oldest <= last.1.saturating_add(1) => last.1 = last.1.max(newest),
+            _ => united.push((oldest, newest)),
+        }
+    }
+    united
 }
 
 fn identity(path: &PathBuf) -> Result<Identity, ParquetError> {

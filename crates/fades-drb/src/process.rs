@@ -351,7 +351,7 @@ impl Broker {
 
     /// Gives back what is not needed any more. Whether there may be more soon.
     fn tidy(&self) -> bool {
-        let kept = self.engine.shares().expire();
+        let kept = self.engine.expire();
         if !kept && self.runs.is_empty() {
             self.engine.trim();
         }

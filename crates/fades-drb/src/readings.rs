@@ -24,7 +24,6 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use fades_task::coverage::LossReason;
 use fades_task::identity::Name;
 use fades_task::resource::Recording;
 use fades_task::time::Time;
@@ -33,7 +32,7 @@ use rustix::fs::FlockOperation;
 use crate::chunk::Segment;
 use crate::columns::BlobError;
 use crate::config::Record;
-use crate::flow::{Ask, Outlet, Stopped};
+use crate::flow::{Ask, Matching, Outlet, Stopped};
 use crate::live::{Heard, now};
 use crate::series::SeriesKey;
 use crate::source::Known;
@@ -270,11 +269,9 @@ impl Recorder {
 fn send(kept: &Kept, ask: &Ask, out: &Outlet) -> Result<(), ReadingsError> {
     let selector = &ask.selector;
     let snapshot = kept.snapshot(selector);
-    for known in kept.known() {
-        if selector.matches(&known.key) {
-            out.device(&known.key.device)?;
-        }
-    }
+    let known = kept.known().into_iter().map(|known| known.key);
+    let known = known.filter(|key| selector.matches(key));
+    out.series(known.map(|key| Matching { key, when: None }))?;
     let mut scan = Scan::new();
     for segment in &snapshot.segments {
         stopped(ask)?;
@@ -310,13 +307,8 @@ fn send(kept: &Kept, ask: &Ask, out: &Outlet) -> Result<(), ReadingsError> {
 /// Says which readings of the range may be missing.
 fn tell(gaps: &[Gap], kept: &Kept, ask: &Ask, out: &Outlet) -> Result<(), ReadingsError> {
     let within = |gap: &&Gap| ask.selector.overlaps(gap.from, gap.to);
-    let mut lost = 0;
     for gap in gaps.iter().filter(within) {
-        lost += gap.readings;
         out.gap(gap.told(&kept.source))?;
-    }
-    if lost > 0 {
-        out.lost(LossReason::Overflow, lost, None)?;
     }
     Ok(())
 }

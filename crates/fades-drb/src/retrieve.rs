@@ -14,12 +14,13 @@ use crate::batches::Batches;
 use crate::chunk::Capacity;
 use crate::config::{Sources, SourcesError};
 use crate::csv::{Plan, ReadError, Snapshot};
-use crate::flow::{Ask, Inlet, Outlet};
+use crate::flow::{Streams, rounded};
 use crate::hands::Hands;
 use crate::pool::Pool;
 use crate::selector::{self, Selector};
-use crate::source::{AtWork, Setting, SourceError, Worker};
+use crate::source::{AtWork, FRESH, Setting, SourceError, Worker};
 
+mod asking;
 mod inspect;
 mod judge;
 mod production;
@@ -28,7 +29,7 @@ mod shares;
 pub(crate) use production::Done;
 pub(crate) use shares::{Next, Shares, Taker};
 
-use shares::{Question, rounded};
+use shares::Question;
 
 /// The sources at work, and what retrieving from them needs.
 pub(crate) struct Engine {
@@ -37,9 +38,14 @@ pub(crate) struct Engine {
     hands: Hands,
     batches: Batches,
     shares: Shares,
+    streams: Streams,
     /// Much was gathered since memory was given back.
     used: AtomicBool,
 }
+
+/// What sources said and is kept for others takes at most this part of what batch
+/// files may take, beside them.
+const STREAMS: u64 = 8;
 
 /// Why a retrieval ended early.
 #[derive(Debug)]
@@ -117,6 +123,7 @@ impl Engine {
             pool,
             hands,
             shares: Shares::new(Arc::clone(batches.budget())),
+            streams: Streams::new(batches.budget().total() / STREAMS, FRESH),
             batches,
             used: AtomicBool::new(false),
         })
@@ -124,6 +131,12 @@ impl Engine {
 
     pub(crate) const fn batches(&self) -> &Batches {
         &self.batches
+    }
+
+    /// Drops what is kept for others and nobody came for. Whether any is left.
+    pub(crate) fn expire(&self) -> bool {
+        let streams = self.streams.expire();
+        self.shares.expire() || streams
     }
 
     /// Gives memory back, if there may be some: it takes long.
@@ -250,38 +263,6 @@ impl Engine {
                 None => self.known(stop),
             },
         })
-    }
-
-    /// Lets a source say what it has for a DTO, in a thread of its own.
-    fn flow(self: &Arc<Self>, name: &Name, resolved: &Resolved, stop: &Arc<AtomicBool>) -> Inlet {
-        let (outlet, inlet) = Outlet::pair();
-        let at_work = self.sources.get(name);
-        let selector = &resolved.selector;
-        let ask = Ask {
-            selector: at_work.map_or_else(|| selector.clone(), |a| selector.with(&a.notes)),
-            take: resolved.dto.take,
-            aggregate: resolved.dto.aggregate,
-            deadline: resolved.demands.deadline,
-            stop: Arc::clone(stop),
-        };
-        let (engine, name) = (Arc::clone(self), name.clone());
-        let earlier = resolved.dto.result.is_some();
-        let earlier = earlier.then(|| resolved.demands.earlier.clone());
-        let fetch = move || {
-            let worker = engine.sources.get(&name).map(|a| &a.worker);
-            let ended = match (&earlier, worker) {
-                (Some(earlier), _) => earlier.fetch(&ask, &outlet).map_err(Into::into),
-                (None, Some(Worker::Flow(flow))) => flow.fetch(&ask, &outlet),
-                (None, Some(Worker::Csv(_)) | None) => return,
-            };
-            // Whoever took the readings may have gone by now.
-            let _ = outlet.end(ended.map_err(|e| chain(&e)));
-        };
-        if let Err(e) = self.hands.start(fetch) {
-            // Nobody holds the other end any more, which its reader sees.
-            tracing::warn!("no thread for a source: {e}");
-        }
-        inlet
     }
 
     /// Kinds, locations and sources of the node, in words.

@@ -1,5 +1,6 @@
 //! What a DTO asks for, compiled.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fades_task::mtw::{Dto, Near};
@@ -32,7 +33,11 @@ pub(crate) struct Written {
     pub(crate) kind: Vec<String>,
     pub(crate) location: Vec<String>,
     pub(crate) device: Vec<String>,
+    /// Of labels, those that are asked for by name.
+    labels: BTreeMap<String, Vec<String>>,
 }
+
+mod covering;
 
 impl Selector {
     /// Compiles the globs of a DTO.
@@ -51,6 +56,7 @@ impl Selector {
                 kind: dto.kind.clone(),
                 location: dto.location.clone(),
                 device: dto.device.clone(),
+                labels: dto.labels.clone(),
             }),
             from: dto.from.0,
             to: dto.to.0,

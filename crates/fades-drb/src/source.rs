@@ -121,7 +121,7 @@ pub(crate) enum SourceError {
 }
 
 /// A question that is asked again within this time gets the same answer.
-const FRESH: Duration = Duration::from_secs(1);
+pub(crate) const FRESH: Duration = Duration::from_secs(1);
 
 /// Numbers the states of a source that cannot say whether it changed.
 #[derive(Debug, Default)]

@@ -149,7 +149,7 @@ impl Assembly {
             if stop.load(Ordering::Relaxed) {
                 return false;
             }
-            match self.inlet.0.recv_timeout(PATIENCE) {
+            match self.inlet.next(PATIENCE) {
                 Ok(word) => self.hear(word),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
@@ -165,6 +165,10 @@ impl Assembly {
         match word {
             Word::Device(device) => {
                 self.outcome.asked.insert(device);
+            }
+            Word::Series(series) => {
+                let devices = series.into_iter().map(|s| s.key.device);
+                self.outcome.asked.extend(devices);
             }
             Word::Readings(key, segment) => {
                 if let Some((key, segment)) = self.checked(key, segment) {
@@ -182,7 +186,13 @@ impl Assembly {
                 readings,
                 cited,
             } => self.lose(reason, readings, cited),
-            Word::Gap(gap) => self.outcome.gaps.push(gap),
+            Word::LostOf { reason, times, .. } => self.lose(reason, times.len() as u64, None),
+            Word::Gap(gap) => {
+                if gap.readings > 0 {
+                    self.lose(LossReason::Overflow, gap.readings, None);
+                }
+                self.outcome.gaps.push(gap);
+            }
             Word::Fetched { rows, bytes } => {
                 self.outcome.tally.rows += rows;
                 self.outcome.tally.bytes += bytes;

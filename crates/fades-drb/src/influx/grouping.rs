@@ -13,8 +13,8 @@ use crate::chunk::Segment;
 pub(super) struct Piece {
     pub(super) group: Arc<Group>,
     pub(super) segment: Segment,
-    /// Values that were no numbers.
-    pub(super) unusable: u64,
+    /// Times of values that were no numbers.
+    pub(super) unusable: Vec<i64>,
 }
 
 /// Rows that make a piece.
@@ -29,7 +29,7 @@ pub(super) struct Grouping<'a> {
     step: Option<i64>,
     group: Option<Arc<Group>>,
     segment: Segment,
-    unusable: u64,
+    unusable: Vec<i64>,
     take: &'a mut dyn FnMut(Piece) -> Result<(), InfluxError>,
     pub(super) rows: u64,
 }
@@ -47,7 +47,7 @@ impl<'a> Grouping<'a> {
             step,
             group: None,
             segment: Segment::default(),
-            unusable: 0,
+            unusable: Vec::new(),
             take,
             rows: 0,
         }
@@ -79,10 +79,10 @@ impl<'a> Grouping<'a> {
         match row.value {
             None => {}
             // The server itself keeps no NaN.
-            Some(value) if value.is_nan() => self.unusable += 1,
+            Some(value) if value.is_nan() => self.unusable.push(time),
             Some(value) => self.segment.push(time, value, 0),
         }
-        if self.segment.rows() >= ROWS {
+        if self.segment.rows() + self.unusable.len() >= ROWS {
             self.flush()?;
         }
         Ok(())
@@ -93,7 +93,7 @@ impl<'a> Grouping<'a> {
         let Some(group) = &self.group else {
             return Ok(());
         };
-        if self.segment.rows() == 0 && self.unusable == 0 {
+        if self.segment.rows() == 0 && self.unusable.is_empty() {
             return Ok(());
         }
         (self.take)(Piece {

@@ -18,7 +18,7 @@ use fades_task::mtw::AggregateKind;
 use super::InfluxError;
 use super::grouping::Piece;
 use super::layout::{Group, Layout};
-use crate::flow::{Ask, Outlet};
+use crate::flow::{Ask, Matching, Outlet};
 use crate::series::{MAX_SERIES, SeriesKey};
 
 /// Pieces of a part that may wait; each has at most some thousand readings.
@@ -77,7 +77,7 @@ pub(super) struct Naming<'a> {
 enum Fate {
     Sent(SeriesKey),
     /// It has no device or no kind, or a name that is too long.
-    Unnamed,
+    Unnamed(SeriesKey),
     /// The task does not want it.
     Other,
 }
@@ -97,15 +97,18 @@ impl<'a> Naming<'a> {
 
     /// Sends a piece; pieces of a series come one after the other.
     pub(super) fn send(&mut self, piece: Piece) -> Result<(), InfluxError> {
-        let rows = piece.segment.rows() as u64 + piece.unusable;
         match self.fate(&piece.group)? {
             Fate::Other => {}
-            Fate::Unnamed => self.out.lost(LossReason::Unnamed, rows, None)?,
+            Fate::Unnamed(key) => {
+                let mut times = piece.segment.time;
+                times.extend(piece.unusable);
+                self.out.lost_of(LossReason::Unnamed, &key, times)?;
+            }
             Fate::Sent(key) => {
-                if piece.unusable > 0 {
-                    self.out.device(&key.device)?;
-                    self.out
-                        .lost(LossReason::NotANumber, piece.unusable, None)?;
+                if !piece.unusable.is_empty() {
+                    self.out.series([Matching::always(&key)])?;
+                    let unusable = piece.unusable;
+                    self.out.lost_of(LossReason::NotANumber, &key, unusable)?;
                 }
                 if piece.segment.rows() > 0 {
                     self.out.readings(&key, piece.segment)?;
@@ -126,7 +129,7 @@ impl<'a> Naming<'a> {
         // These are not remembered: a hundred thousand of them would not fit.
         if is_long(&key) {
             let fate = match self.ask.selector.matches(&key) {
-                true => Fate::Unnamed,
+                true => Fate::Unnamed(key),
                 false => Fate::Other,
             };
             self.now = Some((Arc::clone(group), fate.clone()));
@@ -144,7 +147,7 @@ impl<'a> Naming<'a> {
         let fate = if !self.ask.selector.matches(&key) {
             Fate::Other
         } else if key.device.is_empty() || key.kind.is_empty() {
-            Fate::Unnamed
+            Fate::Unnamed(key)
         } else {
             let count = |a: fades_task::mtw::Aggregate| a.of == AggregateKind::Count;
             if self.ask.aggregate.is_some_and(count) {

@@ -159,13 +159,14 @@ impl FileIndex {
         ParquetError::File { path, reason }
     }
 
-    /// Row groups that can have times in the range of `selector`.
-    pub(super) fn groups(&self, selector: &Selector) -> impl Iterator<Item = usize> {
-        let can = |&group: &usize| match self.extent(group) {
-            Some((oldest, newest)) => selector.overlaps(oldest, newest),
-            None => true,
-        };
-        (0..self.groups.len()).filter(can)
+    /// Row groups that can have times in the range of `selector`, and which times
+    /// they can have.
+    pub(super) fn groups(&self, selector: &Selector) -> impl Iterator<Item = (usize, (i64, i64))> {
+        let all = (0..self.groups.len()).map(|group| {
+            let times = self.extent(group);
+            (group, times.unwrap_or((i64::MIN, i64::MAX)))
+        });
+        all.filter(|(_, (oldest, newest))| selector.overlaps(*oldest, *newest))
     }
 
     /// The times of a row group, as its statistics have them.

@@ -383,3 +383,23 @@ fn a_damaged_file_is_an_error_and_no_more() {
     assert!(failures as usize > good.len() / 3, "{failures}");
     assert!(claims > 0, "no dictionary was refused");
 }
+
+#[test]
+fn what_is_shared_is_what_is_heard_alone_also_of_row_groups_that_are_not_looked_at() {
+    let folder = tempfile::tempdir().unwrap();
+    long(&folder.path().join("a.parquet"), plain());
+    let source = Arc::new(source(folder.path(), LONG_TABLE).unwrap());
+    let (_, outcome) = fetched(&source, Selector::all().between(20_000_000, 200_000_000));
+    assert_eq!(outcome.asked.len(), 1, "of b are rows at other times only");
+    let asks = [(3, 101), (4, 10), (10, 200), (20, 100), (0, 60), (6, 100)];
+    let asks = asks.map(|(from, to)| Ask {
+        selector: Selector::all().between(from * 1_000_000, to * 1_000_000),
+        take: Take::Range,
+        aggregate: None,
+        deadline: None,
+        stop: Arc::default(),
+    });
+    let fetch = move |ask: &Ask, out: &Outlet| source.fetch(ask, out).map_err(|e| e.to_string());
+    let fetches = crate::flow::fetches_of_pairs(fetch, &asks);
+    assert_eq!(fetches[..6], [1, 1, 2, 1, 2, 1]);
+}

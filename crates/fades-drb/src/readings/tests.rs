@@ -454,3 +454,32 @@ fn readings_are_durable_within_a_second_without_asking() {
     assert_eq!(all(&found).len(), 1);
     assert!(readings.written().log > 0);
 }
+
+#[test]
+fn what_is_shared_is_what_is_heard_alone_gaps_and_all() {
+    let folder = in_memory();
+    let kept = open(folder.path());
+    let second = 1_000_000_000;
+    for i in 0..100 {
+        kept.take(&[heard("a", NOON + i * second, 1.0)], NOON);
+        kept.take(&[heard("b", NOON - i * second, 2.0)], NOON);
+    }
+    // Those of clocks that are wrong are lost, between these times.
+    kept.take(&[heard("a", NOON + 9 * DAY, 1.0)], NOON + 5 * second);
+    kept.take(&[heard("a", NOON + 9 * DAY, 1.0)], NOON + 15 * second);
+    kept.log(NOON + 20 * second);
+    let gaps = sent(&kept, &ask(NOON, NOON + DAY)).1.gaps;
+    assert!(gaps.iter().any(|gap| gap.readings == 2), "{gaps:?}");
+    let ranges = [
+        (-90, 90),
+        (-10, 10),
+        (0, 30),
+        (10, 100),
+        (21, 90),
+        (-100, 80),
+    ];
+    let asks = ranges.map(|(from, to)| ask(NOON + from * second, NOON + to * second));
+    let fetch = move |ask: &Ask, out: &Outlet| send(&kept, ask, out).map_err(|e| e.to_string());
+    let fetches = crate::flow::fetches_of_pairs(fetch, &asks);
+    assert_eq!(fetches[..6], [1, 1, 1, 2, 1, 2]);
+}

@@ -331,7 +331,8 @@ impl Engine {
         let resolved = self
             .resolve(&dto, 0, capacity, demands)
             .map_err(|_| "its selector cannot be used".to_owned())?;
-        let inlet = self.flow(source, &resolved, stop);
+        // It shall say how the source itself does, whatever others have of it.
+        let inlet = self.flow(source, None, &resolved, stop);
         let unit = dto.unit.as_deref();
         // Small chunks, so that time is looked at often.
         let capacity = Capacity::of(fades_abi::INPUT_PAGE);

@@ -141,7 +141,8 @@ impl Production {
         let flows = plans.parts.iter().map(|part| match part.has {
             Has::Files(_) => None,
             Has::Flow => {
-                let inlet = engine.flow(&part.name, &self.resolved, stop);
+                let number = self.resolved.number(&part.name);
+                let inlet = engine.flow(&part.name, number, &self.resolved, stop);
                 Some(Assembly::new(part.name.clone(), inlet, unit, capacity))
             }
         });

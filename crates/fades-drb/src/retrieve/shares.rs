@@ -28,7 +28,7 @@ use crate::batches::{BatchFile, Budget, Urgency};
 
 mod table;
 
-pub(super) use table::{Question, rounded};
+pub(super) use table::Question;
 
 use table::{Look, Retrieval, Table, Work};
 

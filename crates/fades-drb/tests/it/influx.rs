@@ -17,6 +17,7 @@ mod parts;
 mod played;
 mod quality;
 mod second;
+mod shared;
 
 use daemon::Influxd;
 

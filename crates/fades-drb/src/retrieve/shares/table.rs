@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use fades_task::identity::Name;
 
@@ -23,16 +23,9 @@ pub(in crate::retrieve) struct Question {
     pub(in crate::retrieve) asks: String,
     /// The sources that are asked, with the number of their state.
     pub(in crate::retrieve) states: Vec<(Name, u64)>,
-    /// How long devices may take, if it matters, [`rounded`]: who waits longer shall not be told that one
+    /// How long devices may take, if it matters, [`rounded`](crate::flow::rounded): who waits longer shall not be told that one
     /// is late because somebody else could not wait.
     pub(in crate::retrieve) patience: Option<(u32, u64)>,
-}
-
-/// A time so rounded that a quarter more is something else.
-pub(in crate::retrieve) fn rounded(time: Duration) -> (u32, u64) {
-    let time = (time.as_micros() as u64).max(4);
-    let power = time.ilog2();
-    (power, time >> (power - 2))
 }
 
 #[derive(Default)]
