@@ -88,6 +88,7 @@ pub(crate) fn from_options(
             params,
             limits: fades_task::limits::Limits::default(),
         },
+        schedule: None,
         deliver: Vec::new(),
     }
 }

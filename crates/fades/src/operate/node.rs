@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use fades_orc::api::types::{BrokerInfo, IsolationInfo};
-use fades_orc::config::{BrokerConfig, NodeConfig};
+use fades_orc::config::{BrokerConfig, CourierConfig, NodeConfig};
 use fades_orc::node::{Node, NodeError};
 use fades_tender::probe::Offer;
 use tracing_subscriber::EnvFilter;
@@ -47,6 +47,10 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Outcome, Problem> {
     let mut config = config(&folder, &file, tender, credentials)?;
     let level = args.log.clone().into();
     config.broker.arguments.extend(["--log".into(), level]);
+    if let Some(courier) = &mut config.courier {
+        let level = args.log.clone().into();
+        courier.arguments.extend(["--log".into(), level]);
+    }
     let isolation = config.isolation.clone();
     Node::run(config, |node| {
         announce(&file, &folder, &isolation, &node.broker(), session)
@@ -86,6 +90,7 @@ fn config(
     let sources = serde_json::to_value(&file.source)
         .or_problem(|| "cannot hand over the sources".to_owned())?;
     let node = &file.node;
+    let courier = courier(folder, file, &program, credentials.clone())?;
     Ok(NodeConfig {
         name: node.name.clone(),
         labels: node.labels.clone(),
@@ -107,7 +112,7 @@ fn config(
             readings: folder.join("readings"),
             credentials,
         },
-        courier: None,
+        courier,
         parallel: node.parallel as usize,
         memory: node.memory,
         order: file.queue,
@@ -117,6 +122,32 @@ fn config(
         simd: probe.simd,
         abi: (fades_abi::ABI_MAJOR, fades_abi::ABI_MINOR),
     })
+}
+
+/// What the courier is told; none where there is nothing to carry.
+fn courier(
+    folder: &Path,
+    file: &NodeFile,
+    program: &Path,
+    credentials: Option<PathBuf>,
+) -> Result<Option<CourierConfig>, Problem> {
+    let places = &file.places;
+    if places.is_empty() {
+        return Ok(None);
+    }
+    let mail = serde_json::to_value(places)
+        .or_problem(|| "cannot hand over inboxes and destinations".to_owned())?;
+    Ok(Some(CourierConfig {
+        program: program.to_owned(),
+        arguments: vec!["courier".into()],
+        mail,
+        addresses: places.addresses().into_iter().collect(),
+        destinations: places.destination.keys().cloned().collect(),
+        inboxes: places.inbox.keys().cloned().collect(),
+        outbox: file.node.outbox,
+        base: folder.to_owned(),
+        credentials,
+    }))
 }
 
 fn info(offer: Offer) -> IsolationInfo {

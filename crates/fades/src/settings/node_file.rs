@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use fades_courier::config::Places;
 use fades_drb::config::Sources;
 use fades_task::identity::Name;
 use fades_task::limits::Limits;
@@ -30,6 +31,9 @@ pub(crate) struct NodeFile {
     pub(crate) queue: Order,
     /// Where readings come from, by name.
     pub(crate) source: Sources,
+    /// Inboxes and destinations, by name.
+    #[serde(flatten)]
+    pub(crate) places: Places,
 }
 
 /// The file before the broker's part has looked at its sources.
@@ -41,6 +45,8 @@ struct Unchecked {
     queue: Order,
     #[serde(default)]
     source: serde_json::Map<String, serde_json::Value>,
+    inbox: Option<serde_json::Value>,
+    destination: Option<serde_json::Value>,
 }
 
 /// The `node` part.
@@ -65,6 +71,10 @@ pub(crate) struct NodePart {
     /// would not have room for two of each run.
     #[serde(default = "chunk")]
     pub(crate) chunk: Size,
+    /// Room for answers that wait for their destinations; beyond it the oldest are
+    /// lost, and counted.
+    #[serde(default = "outbox")]
+    pub(crate) outbox: Size,
     /// Tasks that run at one time; twice the number of cores when not given.
     #[serde(default = "parallel")]
     #[schemars(transform = without_default)]
@@ -119,6 +129,10 @@ const fn batches() -> Size {
     Size(1 << 30)
 }
 
+const fn outbox() -> Size {
+    Size(256 << 20)
+}
+
 const fn chunk() -> Size {
     Size(64 << 20)
 }
@@ -167,14 +181,19 @@ impl NodeFile {
             node,
             queue,
             source,
+            inbox,
+            destination,
         } = layers.parse()?;
         node.check()?;
         let source =
             Sources::parse(&source.into()).map_err(|e| layers.field_problem(&e.to_string()))?;
+        let places = Places::parse(inbox.as_ref(), destination.as_ref())
+            .map_err(|e| layers.field_problem(&e.to_string()))?;
         Ok(Self {
             node,
             queue,
             source,
+            places,
         })
     }
 
@@ -183,6 +202,9 @@ impl NodeFile {
         folder.join(&self.node.socket)
     }
 }
+
+/// Less would not have room for one answer, bytes.
+const OUTBOX_MIN: u64 = 1 << 20;
 
 /// A batch is whole pages of this size, bytes.
 const CHUNK_MIN: u64 = 2 << 20;
@@ -202,6 +224,12 @@ impl NodePart {
         if self.parallel == 0 {
             return Err(Problem::new("node.parallel is 0: no task could ever run")
                 .remedy("write 1 or more, or leave it out"));
+        }
+        if self.outbox.0 < OUTBOX_MIN {
+            return Err(Problem::new(format!(
+                "node.outbox is {}: it has at least 1MiB",
+                self.outbox
+            )));
         }
         if self.chunk.0 < CHUNK_MIN {
             return Err(Problem::new(format!(
@@ -268,6 +296,9 @@ mod tests {
             ("zone = \"Mars\"", "Europe/London"),
             ("chunk = \"1MiB\"", "2MiB"),
             ("batches = \"100MiB\"", "two chunks"),
+            ("outbox = \"1KiB\"", "1MiB"),
+            ("[inbox.post]", "neither url nor folder"),
+            ("[destination.city]\nurl = 7", "destination.city.url"),
             ("memroy = \"1MiB\"", "did you mean `memory`"),
             ("[queue]\npolicy = \"prioritty\"", "did you mean `priority`"),
             ("[queue]\nageing = \"soon\"", "no duration"),
