@@ -5,11 +5,15 @@
 //! the driver what concerns it; it decides nothing about running tasks.
 
 pub(crate) mod auth;
+mod connection;
+mod events;
+mod follow;
 mod functions;
 pub mod listen;
 mod operator;
 mod plan;
 pub(crate) mod problem;
+mod seats;
 pub(crate) mod server;
 mod tasks;
 pub mod types;

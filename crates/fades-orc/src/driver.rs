@@ -205,6 +205,7 @@ impl Driver {
         }
         self.settle();
         while !self.ending {
+            self.tell_health();
             self.turn();
         }
         self.leave();
@@ -346,7 +347,10 @@ impl Driver {
         let Some(open) = self.open.get(id) else {
             return;
         };
-        self.shared.live().clear_log(id);
+        // It was stored as started just now.
+        let attempt = self.store.summary(id).ok().flatten();
+        let attempt = attempt.map_or(0, |summary| summary.attempts);
+        self.shared.live().begin_log(id, attempt);
         self.pool.begin(&tender::Plan {
             run,
             mtw: &open.mtw,
@@ -371,6 +375,11 @@ impl Driver {
             let window = self.config.broker.chunk;
             broker.retrieve(run.0, &retrieval, earlier, window, within);
         }
+    }
+
+    fn tell_health(&self) {
+        let health = self.shared.live().health();
+        self.store.feed().node(health);
     }
 
     fn tell_broker(&self, request: &BrokerRequest) {

@@ -15,6 +15,7 @@ pub mod config;
 pub mod core;
 pub mod dial;
 mod driver;
+mod feed;
 pub mod node;
 #[cfg(test)]
 mod samples;

@@ -7,7 +7,7 @@ use fades_task::identity::Name;
 use tokio::sync::watch;
 
 use crate::api::types::{
-    BrokerInfo, CgroupInfo, CourierInfo, LogLine, Logs, ShellsInfo, TenderInfo,
+    BrokerInfo, CgroupInfo, CourierInfo, LogLine, Logs, NodeHealth, ShellsInfo, TenderInfo,
 };
 use crate::core::RunId;
 
@@ -22,15 +22,47 @@ pub(crate) struct Live {
     /// Logs of the runs that go on.
     logs: HashMap<Name, LiveLog>,
     pub(crate) store_error: Option<String>,
+    /// Counts lines and beginnings of logs.
+    logged: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
 struct LiveLog {
+    attempt: u32,
     logs: Logs,
     bytes: u64,
 }
 
+/// Lines of a log that goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Passage {
+    /// The attempt that logged them.
+    pub(crate) attempt: u32,
+    /// Index of the first.
+    pub(crate) from: usize,
+    pub(crate) lines: Vec<LogLine>,
+}
+
 impl Live {
+    pub(crate) fn health(&self) -> NodeHealth {
+        NodeHealth {
+            broker: self.broker.up,
+            broker_end: self.broker.last_end.clone(),
+            store_error: self.store_error.clone(),
+            shortage: self.shells.shortage.clone(),
+        }
+    }
+
+    /// Begins the log of an attempt; that of the one before is forgotten.
+    pub(crate) fn begin_log(&mut self, task: &Name, attempt: u32) {
+        let log = LiveLog {
+            attempt,
+            ..LiveLog::default()
+        };
+        self.logs.insert(task.clone(), log);
+        self.logged.send_modify(|n| *n += 1);
+    }
+
     /// Forgets the lines of an attempt.
     pub(crate) fn clear_log(&mut self, task: &Name) {
         self.logs.remove(task);
@@ -47,6 +79,30 @@ impl Live {
         }
         log.bytes += length;
         log.logs.lines.push(line);
+        self.logged.send_modify(|n| *n += 1);
+    }
+
+    /// Tells whenever a line was logged, of whichever task.
+    pub(crate) fn logged(&self) -> watch::Receiver<u64> {
+        self.logged.subscribe()
+    }
+
+    /// At most `most` lines of a log that goes on, from the one with this index
+    /// in this attempt; from its beginning when another attempt is at work.
+    pub(crate) fn passage(
+        &self,
+        task: &Name,
+        (attempt, from): (u32, usize),
+        most: usize,
+    ) -> Option<Passage> {
+        let log = self.logs.get(task)?;
+        let from = if log.attempt == attempt { from } else { 0 };
+        let lines = log.logs.lines.iter().skip(from).take(most);
+        Some(Passage {
+            attempt: log.attempt,
+            from,
+            lines: lines.cloned().collect(),
+        })
     }
 
     pub(crate) fn logs(&self, task: &Name) -> Option<Logs> {

@@ -35,6 +35,8 @@ pub use self::recent::Known;
 use self::recent::Recent;
 pub use self::rows::{Filter, StoredTask};
 use crate::api::types::{FunctionInfo, Logs, TaskCounts, TaskDetail, TaskList, TaskSummary};
+use crate::driver::wall_time;
+use crate::feed::Feed;
 
 const DATABASE: &str = "store.db";
 
@@ -173,6 +175,8 @@ pub struct Store {
     /// What is known of functions, for the same reason.
     functions: Mutex<HashMap<Digest, FunctionInfo>>,
     images: Images,
+    /// What has changed, for those who watch.
+    feed: Feed,
     /// Groups that were stored.
     #[cfg(test)]
     groups: std::sync::atomic::AtomicU64,
@@ -208,6 +212,7 @@ impl Store {
             functions: Mutex::new(functions.into_iter().map(|f| (f.digest, f)).collect()),
             path,
             images,
+            feed: Feed::new(wall_time().0.unsigned_abs()),
             #[cfg(test)]
             groups: 0.into(),
             _lock: lock,
@@ -413,6 +418,11 @@ impl Store {
     /// When the database cannot be read.
     pub fn functions(&self) -> Result<Vec<FunctionInfo>, StoreError> {
         rows::functions(&self.connection()).map_err(|e| self.sql("listing functions", e))
+    }
+
+    /// What has changed since the store was opened.
+    pub(crate) const fn feed(&self) -> &Feed {
+        &self.feed
     }
 
     /// The files of the functions.

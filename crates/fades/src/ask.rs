@@ -11,5 +11,6 @@ pub(crate) mod render;
 pub(crate) mod result;
 pub(crate) mod show;
 mod signed;
+pub(crate) mod stream;
 pub(crate) mod submit;
 pub(crate) mod target;

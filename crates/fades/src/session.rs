@@ -112,12 +112,17 @@ impl Session {
     /// Writes data to standard output. A reader that has gone away, as `head`
     /// does, is no error.
     pub(crate) fn data(&self, text: &str) -> Result<(), Problem> {
+        self.data_taken(text).map(drop)
+    }
+
+    /// As [`Self::data`], for what has no end of its own: whether the reader
+    /// is still there.
+    pub(crate) fn data_taken(&self, text: &str) -> Result<bool, Problem> {
         let mut out = stdout().lock();
         match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-            Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
-                Err(Problem::new("cannot write to standard output").because(&e))
-            }
-            _ => Ok(()),
+            Ok(()) => Ok(true),
+            Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+            Err(e) => Err(Problem::new("cannot write to standard output").because(&e)),
         }
     }
 

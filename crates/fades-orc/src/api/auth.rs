@@ -136,6 +136,18 @@ impl Api {
         }
     }
 
+    /// Whether the key of somebody who was let in is still the same, and still
+    /// trusted.
+    pub(super) fn still_trusts(&self, caller: &Caller, now: Time) -> bool {
+        let Caller::Signed(request) = caller else {
+            return true;
+        };
+        let key = request.key();
+        let expired = key.not_after.is_some_and(|end| end <= now);
+        let trusted = |table: Arc<TrustStore>| table.find(key.public.id()) == Some(key);
+        !expired && self.trust().is_ok_and(trusted)
+    }
+
     /// Who sent the request with these headers.
     pub(super) fn caller(&self, parts: &Parts) -> Result<Caller, Problem> {
         let peer = parts.extensions.get::<ConnectInfo<Peer>>();

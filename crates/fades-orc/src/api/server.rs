@@ -8,21 +8,21 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::{Bytes, to_bytes};
 use axum::extract::Request;
-use axum::extract::connect_info::Connected;
 use axum::http::header::CONTENT_LENGTH;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::serve::IncomingStream;
 use fades_task::identity::Name;
 use fades_task::time::Time;
 use tokio::net::{TcpListener, UnixListener};
 use tracing::error;
 
-use super::auth::{Nonces, Peer, TrustFile};
+use super::auth::{Nonces, TrustFile};
+use super::connection::{Door, LOCAL_MAX, REMOTE_MAX};
 use super::listen::Listeners;
 use super::problem::{FAILED, MALFORMED, METHOD, NOT_FOUND, TOO_LARGE, TOO_SLOW};
+use super::seats::Seats;
 use super::types::Problem;
-use super::{functions, operator, plan, tasks};
+use super::{events, functions, operator, plan, tasks};
 use crate::config::NodeConfig;
 use crate::driver::{Input, wall_time};
 use crate::shared::Shared;
@@ -46,6 +46,7 @@ pub(crate) struct Api {
     pub(super) inputs: Sender<Input>,
     pub(super) trust_file: Arc<TrustFile>,
     pub(super) nonces: Nonces,
+    pub(super) seats: Arc<Seats>,
     /// The node's own user.
     pub(super) user: u32,
     pub(super) started: (Time, Instant),
@@ -66,6 +67,7 @@ impl Api {
             inputs,
             trust_file,
             nonces: Nonces::default(),
+            seats: Arc::default(),
             user: rustix::process::geteuid().as_raw(),
             started: (wall_time(), Instant::now()),
         }
@@ -160,6 +162,7 @@ fn routes(api: Arc<Api>) -> Router {
         .route("/v1/preview", post(operator::preview))
         .route("/v1/plan", post(plan::plan))
         .route("/v1/node", get(operator::node))
+        .route("/v1/events", get(events::events))
         .fallback(nowhere)
         .method_not_allowed_fallback(no_method)
         .with_state(api)
@@ -177,19 +180,6 @@ async fn no_method(request: Request) -> Response {
         request.method()
     );
     Problem::new(METHOD, detail).into_response()
-}
-
-impl Connected<IncomingStream<'_, UnixListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        let user = stream.io().peer_cred();
-        user.map_or(Self::Unknown, |user| Self::User(user.uid()))
-    }
-}
-
-impl Connected<IncomingStream<'_, TcpListener>> for Peer {
-    fn connect_info(_: IncomingStream<'_, TcpListener>) -> Self {
-        Self::Unknown
-    }
 }
 
 /// The thread that serves the API. Dropping it ends it.
@@ -227,31 +217,25 @@ impl Server {
 
 async fn serve(api: Arc<Api>, unix: UnixListener, tcp: Option<TcpListener>) {
     let shared = Arc::clone(&api.shared);
-    let end = || {
-        let mut ending = shared.ending();
-        // The sender lives as long as the node.
-        async move { drop(ending.wait_for(|ending| *ending).await) }
-    };
-    let make = routes(api).into_make_service_with_connect_info::<Peer>();
-    let local = axum::serve(unix, make.clone()).with_graceful_shutdown(end());
-    let both = async {
+    let router = routes(api);
+    let local = Door::new(router.clone(), LOCAL_MAX, &shared).local(unix);
+    let all = async {
         match tcp {
             None => local.await,
             Some(tcp) => {
-                let remote = axum::serve(tcp, make).with_graceful_shutdown(end());
-                let (local, remote) = tokio::join!(local, remote);
-                local.and(remote)
+                let remote = Door::new(router, REMOTE_MAX, &shared).remote(tcp);
+                tokio::join!(local, remote);
             }
         }
     };
     let late = async {
-        end().await;
+        let mut ending = shared.ending();
+        // The sender lives as long as the node.
+        drop(ending.wait_for(|ending| *ending).await);
         tokio::time::sleep(END_WITHIN).await;
     };
     tokio::select! {
-        served = both => if let Err(e) = served {
-            error!(reason = %e, "the API has ended");
-        },
+        () = all => {}
         () = late => {}
     }
 }

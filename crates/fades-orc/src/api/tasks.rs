@@ -16,9 +16,10 @@ use serde::Deserialize;
 use tokio::sync::oneshot;
 
 use super::auth::Caller;
+use super::follow::follow;
 use super::problem::{BUSY, CONFLICT, MALFORMED, NOT_FOUND};
 use super::server::{Api, Shelf, blocking, body, ending, name};
-use super::types::{BODY_MAX, Logs, Problem, TaskDetail, TaskList, TaskSummary, WAIT_MAX};
+use super::types::{BODY_MAX, Problem, TaskDetail, TaskList, TaskSummary, WAIT_MAX};
 use crate::core::Event;
 use crate::driver::{Input, NotTaken, ReplyTo, Submission};
 use crate::store::{Acceptance, Filter, Known};
@@ -83,7 +84,7 @@ pub(super) struct ListQuery {
     after: Option<Name>,
 }
 
-fn query<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Problem> {
+pub(super) fn query<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Problem> {
     query
         .map(|q| q.0)
         .map_err(|e| Problem::new(MALFORMED, e.body_text()))
@@ -113,7 +114,7 @@ pub(super) async fn list(
     .await
 }
 
-fn no_task(id: &Name) -> Problem {
+pub(super) fn no_task(id: &Name) -> Problem {
     Problem::new(
         NOT_FOUND,
         format!("this node has no task {id}: `fades ps` lists those it has"),
@@ -130,6 +131,17 @@ fn check_reader(
     let caller = api.caller(parts)?;
     match summary {
         Some(summary) => caller.may_read_of(&summary.service),
+        None => {
+            caller.may_plan()?;
+            Err(no_task(id))
+        }
+    }
+}
+
+/// The task, if there is one and `caller` may read it.
+pub(super) fn readable_by(api: &Api, id: &Name, caller: &Caller) -> Result<TaskSummary, Problem> {
+    match api.store.summary(id)? {
+        Some(summary) => caller.may_read_of(&summary.service).map(|()| summary),
         None => {
             caller.may_plan()?;
             Err(no_task(id))
@@ -245,21 +257,31 @@ async fn old_result(api: &Arc<Api>, id: &Name) -> Result<Outcome, Problem> {
     .await
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LogsQuery {
+    follow: Option<bool>,
+}
+
 /// `GET /v1/tasks/{id}/logs`
 pub(super) async fn logs(
     State(api): Shelf,
     Path(id): Path<String>,
+    asked: Result<Query<LogsQuery>, QueryRejection>,
     parts: Parts,
-) -> Result<Json<Logs>, Problem> {
+) -> Result<Response, Problem> {
     let id = name(&id)?;
-    blocking(&api, move |api| {
+    if query(asked)?.follow == Some(true) {
+        return follow(api, id, parts).await;
+    }
+    let logs = blocking(&api, move |api| {
         readable(api, &id, &parts)?;
-        if let Some(logs) = api.store.logs(&id)? {
-            return Ok(Json(logs));
+        match api.store.logs(&id)? {
+            Some(logs) => Ok(logs),
+            None => Ok(api.shared.live().logs(&id).unwrap_or_default()),
         }
-        Ok(Json(api.shared.live().logs(&id).unwrap_or_default()))
-    })
-    .await
+    });
+    Ok(Json(logs.await?).into_response())
 }
 
 /// `GET /v1/tasks/{id}/readings`

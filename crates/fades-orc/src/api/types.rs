@@ -8,6 +8,7 @@
 //! | `GET /v1/tasks/{id}` | | [`TaskDetail`] |
 //! | `GET /v1/tasks/{id}/result?wait=30s` | | 200: a final [`TaskResult`]; 202: one that is not final yet |
 //! | `GET /v1/tasks/{id}/logs` | | [`Logs`] |
+//! | `GET /v1/tasks/{id}/logs?follow=true` | | events: [`LogLine`], [`LogAgain`], [`LogEnd`] |
 //! | `GET /v1/tasks/{id}/readings` | | the readings in batch layout, `application/octet-stream` |
 //! | `POST /v1/tasks/{id}/cancel` | | [`TaskResult`], once the task has ended |
 //! | `POST /v1/functions` | [`Publish`] | 201 or, the same again, 200: [`FunctionInfo`] |
@@ -16,6 +17,7 @@
 //! | `POST /v1/sources/{name}/test` | | [`SourceReport`](fades_task::resource::SourceReport) |
 //! | `POST /v1/plan` | DSSE envelope, or the task as plain JSON | [`Plan`] |
 //! | `GET /v1/node` | | [`NodeInfo`] |
+//! | `GET /v1/events?task=` | | events: [`TaskSummary`], [`NodeHealth`], [`StreamNote`] |
 //!
 //! Everything else is a [`Problem`] with the media type [`PROBLEM_TYPE`].
 
@@ -287,6 +289,50 @@ pub struct NodeInfo {
     pub development_keys: Vec<Name>,
     /// Why the store cannot be written at the moment, when it cannot.
     pub store_error: Option<String>,
+}
+
+/// What decides whether a node can do its work; data of the event `node`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct NodeHealth {
+    /// The broker is configured and ready.
+    pub broker: bool,
+    /// How the broker last ended, when it ended.
+    pub broker_end: Option<String>,
+    /// Why the store cannot be written at the moment, when it cannot.
+    pub store_error: Option<String>,
+    /// What the system is short of at the moment, when tenders cannot be made
+    /// for want of it.
+    pub shortage: Option<String>,
+}
+
+/// Data of the events `missed` and, of `GET /v1/events`, `end`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct StreamNote {
+    /// Why, and what to do.
+    pub reason: String,
+}
+
+/// Data of the event `again`: the lines so far are those of an attempt that
+/// was lost, and those of another follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct LogAgain {
+    /// The attempt whose lines follow.
+    pub attempt: u32,
+}
+
+/// Data of the event `end` of a log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct LogEnd {
+    /// The task's state; not a final one when the node ends first.
+    pub state: TaskState,
+    /// Bytes of lines that were cut at `limits.log`.
+    pub cut: u64,
+    /// Why the log ends here, when the task has not ended.
+    pub reason: Option<String>,
 }
 
 /// An isolation on this node.

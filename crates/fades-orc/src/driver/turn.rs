@@ -320,6 +320,7 @@ impl Driver {
                     let reason = crate::api::problem::chain(&e);
                     warn!(%reason, "the store cannot be written; trying again");
                     self.shared.live().store_error = Some(reason);
+                    self.tell_health();
                 }
             }
             if self.shared.is_ending() {

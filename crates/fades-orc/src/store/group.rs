@@ -185,16 +185,17 @@ impl Store {
     fn remember(&self, writes: &[Write<'_>], stored: &Stored) {
         let mut recent = self.recent();
         let applied = writes.iter().zip(&stored.applied).filter(|(_, a)| **a);
-        for (write, _) in applied {
-            match write {
-                Write::State(id, change) => recent.changed(id, change),
-                Write::End(ending) => recent.ended(ending),
-                Write::Dispatched(..) => {}
-            }
-        }
+        let changed = applied.filter_map(|(write, _)| match write {
+            Write::State(id, change) => recent.changed(id, change),
+            Write::End(ending) => recent.ended(ending),
+            Write::Dispatched(..) => None,
+        });
+        let mut news: Vec<TaskSummary> = changed.collect();
         for acceptance in stored.accepted.iter().flatten().filter(|a| a.fresh) {
             recent.accepted(acceptance.summary.clone());
+            news.push(acceptance.summary.clone());
         }
+        self.feed.tasks(news);
     }
 }
 

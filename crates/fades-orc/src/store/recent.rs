@@ -135,10 +135,9 @@ impl Recent {
         self.tasks.insert(id, Entry { summary, stage });
     }
 
-    pub(super) fn changed(&mut self, id: &Name, change: &Change) {
-        let Some(entry) = self.tasks.get_mut(id) else {
-            return;
-        };
+    /// Gives the task as it is now.
+    pub(super) fn changed(&mut self, id: &Name, change: &Change) -> Option<TaskSummary> {
+        let entry = self.tasks.get_mut(id)?;
         let summary = &mut entry.summary;
         *counted(&mut self.counts, summary.state) -= 1;
         match change {
@@ -153,19 +152,20 @@ impl Recent {
             }
         }
         *counted(&mut self.counts, summary.state) += 1;
+        Some(summary.clone())
     }
 
-    /// Tells whoever waits, and lets go of the oldest results.
-    pub(super) fn ended(&mut self, ending: &Ending) {
-        let Some(entry) = self.tasks.get_mut(&ending.id) else {
-            return;
-        };
+    /// Tells whoever waits, and lets go of the oldest results. Gives the task
+    /// as it is now.
+    pub(super) fn ended(&mut self, ending: &Ending) -> Option<TaskSummary> {
+        let entry = self.tasks.get_mut(&ending.id)?;
         let summary = &mut entry.summary;
         *counted(&mut self.counts, summary.state) -= 1;
         *counted(&mut self.counts, ending.state) += 1;
         summary.state = ending.state;
         summary.attempts = ending.attempts;
         summary.finished = Some(ending.finished);
+        let now = summary.clone();
         let ended = Stage::Ended(Arc::clone(&ending.shown));
         if let Stage::Open(waiters) = std::mem::replace(&mut entry.stage, ended) {
             for waiter in waiters {
@@ -175,6 +175,11 @@ impl Recent {
         }
         self.kept += ENTRY + ending.shown.len();
         self.ended.push_back(ending.id.clone());
+        self.let_go();
+        Some(now)
+    }
+
+    fn let_go(&mut self) {
         while self.kept > KEPT_MAX {
             let Some(oldest) = self.ended.pop_front() else {
                 return;

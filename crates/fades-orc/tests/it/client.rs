@@ -134,3 +134,75 @@ impl Kept {
         Ok((status, body))
     }
 }
+
+/// A server-sent event.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub(crate) struct Told {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) data: Value,
+}
+
+/// A stream of events.
+pub(crate) struct Stream(BufReader<UnixStream>);
+
+impl Stream {
+    /// `headers` end with line breaks. The older protocol has no chunks.
+    pub(crate) fn open(socket: &Path, path: &str, headers: &str) -> Result<Self, String> {
+        let mut stream = UnixStream::connect(socket).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let head = format!("GET {path} HTTP/1.0\r\nHost: node\r\n{headers}\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut this = Self(BufReader::new(stream));
+        let status = this.line().unwrap();
+        let mut kind = String::new();
+        while let Some(line) = this.line().filter(|l| !l.is_empty()) {
+            if let Some(value) = line.to_lowercase().strip_prefix("content-type: ") {
+                kind = value.to_owned();
+            }
+        }
+        if !status.contains(" 200 ") {
+            let mut rest = String::new();
+            this.0.read_to_string(&mut rest).unwrap();
+            return Err(format!("{status} {rest}"));
+        }
+        assert_eq!(kind, "text/event-stream");
+        Ok(this)
+    }
+
+    fn line(&mut self) -> Option<String> {
+        let mut line = String::new();
+        let read = self.0.read_line(&mut line).unwrap();
+        (read > 0).then(|| line.trim_end().to_owned())
+    }
+
+    /// The next event; none when the stream has ended.
+    pub(crate) fn next(&mut self) -> Option<Told> {
+        let mut told = Told::default();
+        loop {
+            let line = self.line()?;
+            match line.split_once(": ") {
+                Some(("id", id)) => told.id = id.to_owned(),
+                Some(("event", name)) => told.name = name.to_owned(),
+                Some(("data", data)) => told.data = serde_json::from_str(data).unwrap(),
+                _ if line.is_empty() && !told.name.is_empty() => return Some(told),
+                _ => {}
+            }
+        }
+    }
+
+    /// The next event of this name; others are skipped.
+    #[track_caller]
+    pub(crate) fn next_of(&mut self, name: &str) -> Told {
+        loop {
+            let told = self.next().unwrap_or_else(|| panic!("no event {name}"));
+            if told.name == name {
+                return told;
+            }
+        }
+    }
+
+    pub(crate) fn rest(mut self) -> Vec<Told> {
+        std::iter::from_fn(|| self.next()).collect()
+    }
+}

@@ -3,6 +3,7 @@
 
 mod client;
 mod deaths;
+mod events;
 mod life;
 mod places;
 mod pool;

@@ -14,13 +14,14 @@ use fades_task::quantity;
 use fades_trust::key::SecretKey;
 use fades_trust::request::{RequestStatement, sign_request, to_header};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Bytes;
-use hyper::{Method, Request, StatusCode};
+use hyper::body::{Bytes, Incoming};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::task::JoinHandle;
 
 use super::target::{self, Address, Target};
 use crate::cli::shared::NodeChoice;
@@ -44,6 +45,15 @@ pub(crate) struct Client {
     pub(crate) target: Target,
     key: Option<SecretKey>,
     runtime: tokio::runtime::Runtime,
+}
+
+/// An answer that begins to arrive.
+#[derive(Debug)]
+pub(super) struct Opened {
+    /// Its head, and what follows.
+    pub(super) answer: Response<Incoming>,
+    /// Moves the bytes of its connection.
+    pub(super) driver: JoinHandle<()>,
 }
 
 /// What a node answered.
@@ -119,19 +129,10 @@ impl Client {
         body: Bytes,
         media: &str,
     ) -> Result<Reply, Problem> {
-        let mut request = Request::builder()
-            .method(&method)
-            .uri(path)
-            .header("host", "fades")
-            .header("content-type", media);
-        if let Some(key) = self.key.as_ref().filter(|_| !self.as_operator()) {
-            request = request.header("authorization", self.authorization(key, &method, path)?);
-        }
-        let request = request
-            .body(Full::new(body))
-            .or_problem(|| format!("cannot ask for {path}"))?;
+        let request = self.request((&method, path), body, ("content-type", media))?;
         // The timer needs the runtime around it.
-        let exchange = async { tokio::time::timeout(REQUEST_TIME, self.exchange(request)).await };
+        let whole = async { self.whole(self.open(request).await?).await };
+        let exchange = async { tokio::time::timeout(REQUEST_TIME, whole).await };
         let reply = self.runtime.block_on(exchange);
         let reply = reply.unwrap_or_else(|_| {
             Err(self
@@ -142,6 +143,31 @@ impl Client {
             true => Ok(reply),
             false => Err(refusal(&reply)),
         }
+    }
+
+    /// One request, signed where that is needed.
+    pub(super) fn request(
+        &self,
+        (method, path): (&Method, &str),
+        body: Bytes,
+        header: (&str, &str),
+    ) -> Result<Request<Full<Bytes>>, Problem> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "fades")
+            .header(header.0, header.1);
+        if let Some(key) = self.key.as_ref().filter(|_| !self.as_operator()) {
+            request = request.header("authorization", self.authorization(key, method, path)?);
+        }
+        request
+            .body(Full::new(body))
+            .or_problem(|| format!("cannot ask for {path}"))
+    }
+
+    /// Runs `work` to its end.
+    pub(super) fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
     }
 
     /// Whether the node takes us for its operator: its folder is ours.
@@ -168,7 +194,8 @@ impl Client {
         Ok(to_header(&sign_request(&statement, key)))
     }
 
-    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Reply, Problem> {
+    /// The beginning of an answer.
+    pub(super) async fn open(&self, request: Request<Full<Bytes>>) -> Result<Opened, Problem> {
         match &self.target.address {
             Address::Socket(path) => match UnixStream::connect(path).await {
                 Ok(stream) => self.speak(stream, request).await,
@@ -185,16 +212,20 @@ impl Client {
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         request: Request<Full<Bytes>>,
-    ) -> Result<Reply, Problem> {
+    ) -> Result<Opened, Problem> {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|e| self.lost().because(&e))?;
         // Its error is the request's error as well.
         let driver = tokio::spawn(async { drop(connection.await) });
-        let answer = sender
-            .send_request(request)
-            .await
-            .map_err(|e| self.lost().because(&e))?;
+        let answer = sender.send_request(request).await;
+        let answer = answer.map_err(|e| self.lost().because(&e))?;
+        Ok(Opened { answer, driver })
+    }
+
+    /// The whole of an answer.
+    pub(super) async fn whole(&self, opened: Opened) -> Result<Reply, Problem> {
+        let Opened { answer, driver } = opened;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), ANSWER_MAX).collect().await;
         driver.abort();
@@ -218,7 +249,7 @@ impl Client {
         }
     }
 
-    fn lost(&self) -> Problem {
+    pub(super) fn lost(&self) -> Problem {
         let Target { name, address, .. } = &self.target;
         Problem::new(format!("lost node {name} at {address}"))
     }
@@ -277,7 +308,7 @@ impl Reply {
 }
 
 /// A node's refusal in our words: its own, without the protocol around them.
-fn refusal(reply: &Reply) -> Problem {
+pub(super) fn refusal(reply: &Reply) -> Problem {
     let status = reply.status;
     let ours = |what: String| match status.is_server_error() {
         true => Problem::new(what),

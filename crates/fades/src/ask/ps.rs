@@ -1,11 +1,11 @@
 //! `fades ps`: the tasks of a node.
 
-use fades_orc::api::types::{TaskList, TaskSummary};
+use fades_orc::api::types::{StreamNote, TaskList, TaskSummary};
 use fades_task::time::Time;
 
 use super::client::Client;
 use super::render::number::{micros, moment};
-use super::render::table::{Column, Table};
+use super::render::table::{Column, Table, visible};
 use super::render::{self};
 use crate::cli::shared::{NodeChoice, Output};
 use crate::problem::{Outcome, Problem};
@@ -16,6 +16,10 @@ pub(crate) struct Args {
     /// Every task that the node still knows, not only the last 20
     #[arg(long)]
     all: bool,
+    /// Go on with each new state of a task, until interrupted; with
+    /// `-o json`, one line for each
+    #[arg(short, long, conflicts_with = "all")]
+    watch: bool,
     #[command(flatten)]
     output: Output,
     #[command(flatten)]
@@ -25,6 +29,9 @@ pub(crate) struct Args {
 /// Carries out `fades ps`.
 pub(crate) fn run(args: &Args, session: &Session) -> Result<Outcome, Problem> {
     let client = Client::find(&args.node, session)?;
+    if args.watch {
+        return watch(&client, args.output.json(), session);
+    }
     let tasks = match args.all {
         true => all(&client)?,
         false => client.get::<TaskList>("/v1/tasks?limit=20")?.tasks,
@@ -38,6 +45,46 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Outcome, Problem> {
         session.talk("no tasks yet");
     }
     Ok(Outcome::Done)
+}
+
+/// Prints the last tasks, and then each new state.
+fn watch(client: &Client, json: bool, session: &Session) -> Result<Outcome, Problem> {
+    // Before the list is asked for, so that nothing falls in between.
+    let mut stream = client.watch("/v1/events")?;
+    let mut tasks = client.get::<TaskList>("/v1/tasks?limit=20")?.tasks;
+    match json {
+        true => {
+            tasks.reverse();
+            session.data(&tasks.iter().map(render::json_line).collect::<String>())?;
+        }
+        false => session.data(&table(&tasks, now()).text(session))?,
+    }
+    while let Some(told) = stream.next()? {
+        match told.name.as_str() {
+            "task" => {
+                let task: TaskSummary = told.read()?;
+                let text = match json {
+                    true => render::json_line(&task),
+                    false => news(&task),
+                };
+                if !session.data_taken(&text)? {
+                    return Ok(Outcome::Done);
+                }
+            }
+            "missed" | "end" => session.talk(&told.read::<StreamNote>()?.reason),
+            // How the node is, or what a newer one tells.
+            _ => {}
+        }
+    }
+    Err(client.lost())
+}
+
+/// A new state, in a line.
+fn news(task: &TaskSummary) -> String {
+    let at = task.finished.or(task.started).unwrap_or(task.accepted);
+    let (at, id) = (moment(at), short(task.id.as_str()));
+    let line = format!("{at}  {id}  {}  {}", task.name, task.state);
+    visible(&line) + "\n"
 }
 
 fn all(client: &Client) -> Result<Vec<TaskSummary>, Problem> {

@@ -14,3 +14,11 @@ pub(crate) fn json(value: &impl Serialize) -> String {
     text.push('\n');
     text
 }
+
+/// `value` as JSON in one line.
+pub(crate) fn json_line(value: &impl Serialize) -> String {
+    // As above.
+    let mut text = serde_json::to_string(value).unwrap_or_default();
+    text.push('\n');
+    text
+}

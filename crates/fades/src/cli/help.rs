@@ -103,7 +103,8 @@ one, and text otherwise.";
 pub(super) const PS: &str = "\
 Examples:
   fades ps                         tasks that are not finished, and the last ones
-  fades ps --all -o json";
+  fades ps --all -o json
+  fades ps --watch                 and each new state, until interrupted";
 
 pub(super) const SHOW: &str = "\
 Examples:
@@ -117,7 +118,8 @@ Examples:
 
 pub(super) const LOGS: &str = "\
 Examples:
-  fades logs 3f2c";
+  fades logs 3f2c
+  fades logs -f                    of the last task, until it has ended";
 
 pub(super) const CANCEL: &str = "\
 Examples:

@@ -18,3 +18,4 @@ mod refusals;
 mod secrets;
 mod stage;
 mod trying;
+mod watching;

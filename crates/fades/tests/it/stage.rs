@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -143,6 +143,19 @@ impl Stage {
         }
     }
 
+    /// Starts the command in the home, for reading what it prints.
+    pub(crate) fn begin(&self, words: &[&str]) -> Begun {
+        let mut child = self.command(words).stdout(Stdio::piped()).spawn().unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            out.lines()
+                .map_while(Result::ok)
+                .try_for_each(|l| sender.send(l))
+        });
+        Begun { child, lines }
+    }
+
     /// Starts the node, and returns when it takes tasks.
     pub(crate) fn node(&self) -> Node {
         self.node_with(&[]).unwrap_or_else(|said| panic!("{said}"))
@@ -228,6 +241,36 @@ pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
     while !done() {
         assert!(Instant::now() < deadline, "waited in vain: {what}");
         std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A command that goes on; killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Begun {
+    /// The next line that it prints; none when it has ended.
+    pub(crate) fn line(&self) -> Option<String> {
+        match self.lines.recv_timeout(LONG) {
+            Ok(line) => Some(line),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => panic!("it prints nothing"),
+        }
+    }
+
+    pub(crate) fn code(mut self) -> Option<i32> {
+        wait(&mut self.child, &["a command that went on"]).code()
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        // It may have ended of itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
