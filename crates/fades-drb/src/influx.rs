@@ -10,9 +10,8 @@
 //! them one after the other, each in the order of its times.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::client::{Access, Client, ClientError, Times, TokenWord};
@@ -37,7 +36,7 @@ mod slices;
 use grouping::Grouping;
 use influxql::{GREATEST, LEAST, Range};
 use layout::Group;
-use merge::{Naming, Order, Said};
+use merge::{Naming, Order};
 use pattern::Condition;
 use server::{End, Question, Server};
 
@@ -286,7 +285,8 @@ impl Influx {
         Ok(())
     }
 
-    /// Fetches all parts of a range at the same time.
+    /// Fetches all parts of a range at the same time. The first that fails ends it for
+    /// all, also for those from which something is awaited.
     fn together(
         &self,
         question: &Question,
@@ -295,8 +295,9 @@ impl Influx {
         counted: &Counted,
     ) -> Result<(), InfluxError> {
         let asked = Arc::clone(&naming.ask.stop);
-        let enough = Arc::new(AtomicBool::new(false));
-        std::thread::scope(|scope| {
+        let over = Arc::new(AtomicBool::new(false));
+        let first: Mutex<Option<InfluxError>> = Mutex::default();
+        let merged = std::thread::scope(|scope| {
             let mut inlets = Vec::new();
             let mut begun = Ok(());
             for range in &cut.parts {
@@ -305,14 +306,15 @@ impl Influx {
                     range: *range,
                     ..question.clone()
                 };
-                let (asked, enough) = (&asked, &enough);
+                let (asked, over, first) = (&asked, &over, &first);
                 let fetch = move || {
-                    let mut take = |piece| say(&sender, Ok(piece));
-                    let stops = [asked, enough];
+                    let mut take = |piece| sender.send(piece).map_err(|_| Stopped.into());
+                    let stops = [asked, over];
                     let fetched = self.part(&question, cut.step, &mut take, &stops, counted);
-                    if let Err(e) = fetched {
-                        // Whoever listened may have gone by now.
-                        let _ = say(&sender, Err(e));
+                    if let Err(e) = fetched
+                        && !over.swap(true, Ordering::Relaxed)
+                    {
+                        *first.lock().unwrap_or_else(PoisonError::into_inner) = Some(e);
                     }
                 };
                 let thread = std::thread::Builder::new().name("influx".to_owned());
@@ -324,9 +326,12 @@ impl Influx {
                 inlets.push(inlet);
             }
             let merged = begun.and_then(|()| merge::merge(inlets, &cut.order, naming));
-            enough.store(true, Ordering::Relaxed);
+            over.store(true, Ordering::Relaxed);
             merged
-        })
+        });
+        let first = first.into_inner().unwrap_or_else(PoisonError::into_inner);
+        // A part that was ended looks as if it had come to its end.
+        first.map_or(merged, Err)
     }
 
     /// The series, with the times of their first and last readings unless there
@@ -348,10 +353,6 @@ impl Influx {
         });
         Ok(known.collect())
     }
-}
-
-fn say(to: &SyncSender<Said>, said: Said) -> Result<(), InfluxError> {
-    to.send(said).map_err(|_| Stopped.into())
 }
 
 /// Rows and bytes of all parts.

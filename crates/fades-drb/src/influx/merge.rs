@@ -33,11 +33,8 @@ pub(super) fn is_long(key: &SeriesKey) -> bool {
     names.into_iter().any(|name| name.len() > LONGEST)
 }
 
-/// What a part says.
-pub(super) type Said = Result<Piece, InfluxError>;
-
-/// Where a part says it, and where it is heard.
-pub(super) fn part() -> (SyncSender<Said>, Receiver<Said>) {
+/// Where a part says what it has, and where it is heard.
+pub(super) fn part() -> (SyncSender<Piece>, Receiver<Piece>) {
     sync_channel(WAITING)
 }
 
@@ -177,9 +174,10 @@ pub(super) fn words(key: &SeriesKey) -> String {
     format!("{kind} of {device} at {location:?} in {unit:?}")
 }
 
-/// Sends what the parts have, each series whole.
+/// Sends what the parts have, each series whole. A part that fails looks as if it had
+/// come to its end: whoever runs the parts knows.
 pub(super) fn merge(
-    parts: Vec<Receiver<Said>>,
+    parts: Vec<Receiver<Piece>>,
     order: &Order,
     naming: &mut Naming<'_>,
 ) -> Result<(), InfluxError> {
@@ -210,7 +208,7 @@ pub(super) fn merge(
 type Place = (usize, Arc<Group>);
 
 struct Part {
-    inlet: Receiver<Said>,
+    inlet: Receiver<Piece>,
     head: Option<(Place, Piece)>,
     last: Option<Place>,
 }
@@ -218,9 +216,8 @@ struct Part {
 impl Part {
     fn pull(&mut self, order: &Order, naming: &Naming<'_>) -> Result<(), InfluxError> {
         self.head = None;
-        // A part ends when it is stopped, and so does this.
-        while let Ok(said) = self.inlet.recv() {
-            let piece = said?;
+        // A part ends when it failed or is stopped, and so does this.
+        while let Ok(piece) = self.inlet.recv() {
             if let Some(place) = order.place(&piece.group) {
                 self.head = Some(((place, Arc::clone(&piece.group)), piece));
                 break;

@@ -1,5 +1,7 @@
 //! Long ranges of 2.x, which are fetched in parts.
 
+use std::time::Instant;
+
 use fades_task::mtw::{Aggregate, AggregateKind, Dto};
 use fades_task::quantity::Duration;
 use fades_task::time::Time;
@@ -215,6 +217,31 @@ fn one_part_that_fails_fails_the_whole() {
         false => Reply::Body(text.into_bytes()),
     });
     fails(&web, "outside of the range");
+}
+
+#[test]
+fn the_first_part_that_fails_ends_the_others_at_once() {
+    // The first part is awaited for a minute, by then it has said nothing or something.
+    for reply in [
+        |_: String| Reply::Silent,
+        |text: String| Reply::Stall(text.as_bytes()[..text.len() / 2].to_vec()),
+    ] {
+        let web = server(recorded(), move |flux, text| {
+            let hours = (flux.from - BEGIN) / HOUR;
+            match hours {
+                ..6 => reply(text),
+                6..24 => Reply::Body(text.into_bytes()),
+                _ => Reply::Status(503, Vec::new(), b"busy".to_vec()),
+            }
+        });
+        let patient = bucket(4).replace("\"2s\"", "\"60s\"");
+        let begun = Instant::now();
+        let (ended, _) = ask(&web.url, &patient, &[dto("all")]);
+        let text = ended.failure_text();
+        assert!(text.contains("answered 503: busy"), "{text}");
+        assert!(!ended.finished);
+        assert!(begun.elapsed().as_secs() < 40);
+    }
 }
 
 #[test]
