@@ -11,37 +11,30 @@
 //! disk: the process may be killed at any moment, and ends when its control
 //! channel does.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use fades_outside::confine::own_user_namespace;
-use fades_task::message::{BrokerReport, BrokerRequest, Confinement};
+use fades_task::message::{BrokerReport, BrokerRequest};
 use fades_task::result::RetrievalFailure;
 use fades_wire::{Arrival, Channel, Frame, Inbox, MAX_JSON, WireError};
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
-use tokio::runtime::Runtime;
 
 use crate::answers::Earlier;
-use crate::batches::Batches;
-use crate::config::Sources;
-use crate::confine;
-use crate::dial::Dial;
 use crate::hands::Hands;
-use crate::pool::Pool;
 use crate::readings::Readings;
 use crate::retrieve::{Demands, Engine};
-use crate::secret::Secrets;
-use crate::source::Setting;
 
+mod configure;
 mod run;
 
+use configure::{Refusal, configured};
 use run::{Run, Wanted};
 
 /// Why the broker ended, when it was not told to.
@@ -108,8 +101,8 @@ fn serve(control: Channel, confined: bool) -> Result<(), ProcessError> {
         return Ok(());
     };
     let hands = Hands::default();
-    let (engine, runtime, confinement) = match configured(first, &hands, confined, &control) {
-        Ok((engine, runtime, confinement)) => (Arc::new(engine), runtime, confinement),
+    let configured = match configured(first, &hands, confined, &control) {
+        Ok(configured) => configured,
         Err(Refusal::NotConfigured) => return Err(ProcessError::NotConfigured),
         Err(Refusal::Misconfigured(reason)) => {
             let report = BrokerReport::Misconfigured {
@@ -120,7 +113,8 @@ fn serve(control: Channel, confined: bool) -> Result<(), ProcessError> {
         }
     };
     let mut broker = Broker {
-        engine,
+        engine: Arc::new(configured.engine),
+        readings: configured.readings,
         reporter,
         hands,
         poll: epoll::create(epoll::CreateFlags::CLOEXEC)
@@ -138,14 +132,14 @@ fn serve(control: Channel, confined: bool) -> Result<(), ProcessError> {
         batches: place.words().to_owned(),
         huge: place.is_huge(),
         advice: place.advice(),
-        confinement,
+        confinement: configured.confinement,
     })?;
     let served = broker.serve(&control);
     let engine = Arc::clone(&broker.engine);
     broker.end();
     // Those who hear devices may hold on to the store for longer.
     engine.end_recording();
-    if let Some(runtime) = runtime {
+    if let Some(runtime) = configured.runtime {
         // What waits for devices need not be waited for.
         runtime.shutdown_background();
     }
@@ -173,84 +167,9 @@ fn prepare() {
     }
 }
 
-enum Refusal {
-    NotConfigured,
-    Misconfigured(String),
-}
-
-fn configured(
-    frame: Frame<BrokerRequest>,
-    hands: &Hands,
-    confined: bool,
-    control: &Channel,
-) -> Result<(Engine, Option<Runtime>, Confinement), Refusal> {
-    let BrokerRequest::Configure {
-        folder,
-        budget,
-        chunk,
-        base,
-        readings,
-        credentials,
-    } = frame.message
-    else {
-        return Err(Refusal::NotConfigured);
-    };
-    let wrong = |e: &dyn std::error::Error| Refusal::Misconfigured(e.to_string());
-    let sources: Sources = serde_json::from_slice(&frame.blob).map_err(|e| wrong(&e))?;
-    sources.check().map_err(|e| wrong(&e))?;
-    let batches = Batches::new(Path::new(&folder), budget.0, chunk.0).map_err(|e| wrong(&e))?;
-    let recorded = sources.0.values().any(|s| s.common.record.is_some());
-    let readings = readings.filter(|_| recorded);
-    let confinement = if confined {
-        let credentials = credentials.as_deref().map(Path::new);
-        let mut reach = confine::reach(&sources, Path::new(&base), credentials);
-        reach.asks = !frame.descriptors.is_empty();
-        if let Some(folder) = &readings {
-            // It must be there to be allowed.
-            std::fs::create_dir_all(folder).map_err(|e| wrong(&e))?;
-            reach.write.insert(PathBuf::from(folder));
-        }
-        // Threads inherit what is entered now.
-        confine::enter(&reach, &batches)
-    } else {
-        confine::none()
-    };
-    let dial = dial(frame.descriptors, control).map_err(|e| wrong(&e))?;
-    let pool = Pool::new().map_err(|e| wrong(&e))?;
-    let live = sources.0.values().any(|s| s.kind.is_live());
-    let runtime = live.then(runtime).transpose().map_err(|e| wrong(&e))?;
-    let readings = readings.map(|folder| Readings::open(Path::new(&folder)));
-    let setting = Setting {
-        secrets: Secrets::new(Path::new(&base), credentials.as_deref().map(Path::new)),
-        base: PathBuf::from(base),
-        readings: readings.transpose().map_err(|e| wrong(&e))?.map(Arc::new),
-        dial,
-        runtime: runtime.as_ref().map(|r| r.handle().clone()),
-    };
-    let engine = Engine::new(&sources, &setting, pool, hands.clone(), batches);
-    Ok((engine.map_err(|e| wrong(&e))?, runtime, confinement))
-}
-
-/// Who makes connections: whoever has the other end of the descriptor that came with
-/// the configuration.
-fn dial(descriptors: Vec<OwnedFd>, control: &Channel) -> io::Result<Dial> {
-    match descriptors.into_iter().next() {
-        Some(channel) => Dial::asking(channel, control.try_clone()?),
-        None => Ok(Dial::Direct),
-    }
-}
-
-/// One thread that waits for all devices.
-fn runtime() -> io::Result<Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("devices")
-        .enable_all()
-        .build()
-}
-
 struct Broker {
     engine: Arc<Engine>,
+    readings: Option<Arc<Readings>>,
     reporter: Reporter,
     hands: Hands,
     poll: OwnedFd,
@@ -386,10 +305,14 @@ impl Broker {
                     run.stop();
                 }
             }
-            BrokerRequest::Resources { id } => self.inspect(move |engine, stop| {
-                let devices = fitting(engine.resources(stop));
-                BrokerReport::Resources { id, devices }
-            }),
+            BrokerRequest::Resources { id } => {
+                let readings = self.readings.clone();
+                self.inspect(move |engine, stop| BrokerReport::Resources {
+                    id,
+                    devices: fitting(engine.resources(stop)),
+                    recording: readings.map_or_else(BTreeMap::new, |r| r.reports(MAX_JSON / 4)),
+                });
+            }
             BrokerRequest::TestSource { id, source } => self.inspect(move |engine, stop| {
                 let report = engine.test(&source, stop).map(|mut report| {
                     report.devices = fitting(report.devices);

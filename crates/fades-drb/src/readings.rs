@@ -25,8 +25,6 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use fades_task::identity::Name;
-use fades_task::resource::Recording;
-use fades_task::time::Time;
 use rustix::fs::FlockOperation;
 
 use crate::chunk::Segment;
@@ -44,6 +42,7 @@ mod gaps;
 mod head;
 mod kept;
 mod merge;
+mod report;
 mod scan;
 mod segment;
 
@@ -146,9 +145,6 @@ const LOG: Duration = Duration::from_millis(800);
 /// Segments are looked at so often when nothing else asks for it.
 const KEEP: Duration = Duration::from_secs(30);
 
-/// Most gaps that an operator is shown: the newest.
-const GAPS_SHOWN: usize = 20;
-
 /// Lets nothing else wait for merging.
 const NICE: i32 = 15;
 
@@ -244,24 +240,6 @@ impl Recorder {
     /// How recording goes.
     pub(crate) fn state(&self) -> RecorderState {
         self.kept.state()
-    }
-
-    /// How recording goes, for people.
-    pub(crate) fn report(&self) -> Recording {
-        let state = self.state();
-        let gaps = self.gaps();
-        let newest = gaps.len().saturating_sub(GAPS_SHOWN);
-        let told = gaps[newest..].iter().map(|g| g.told(&self.kept.source));
-        Recording {
-            recorded: state.recorded,
-            waiting: state.waiting,
-            bytes: state.bytes,
-            oldest: state.oldest.map(Time),
-            expired: state.expired,
-            lost: gaps.iter().map(|gap| gap.readings).sum(),
-            gaps: told.collect(),
-            trouble: state.trouble,
-        }
     }
 }
 

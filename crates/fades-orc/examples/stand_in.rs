@@ -24,7 +24,7 @@ use fades_task::message::{
 };
 use fades_task::mtw::Dto;
 use fades_task::quantity::Size;
-use fades_task::resource::Preview;
+use fades_task::resource::{Preview, Recording};
 use fades_task::result::{Breakdown, RetrievalFailure};
 use fades_task::shell::Needs;
 use fades_wire::{Channel, Frame};
@@ -443,6 +443,7 @@ fn broker() -> Outcome<()> {
             BrokerRequest::Resources { id } => say(&BrokerReport::Resources {
                 id,
                 devices: vec![],
+                recording: [("hall".parse()?, recorded())].into(),
             })?,
             BrokerRequest::TestSource { id, source } => say(&BrokerReport::Tested {
                 id,
@@ -465,6 +466,20 @@ fn broker() -> Outcome<()> {
         }
     }
     Ok(())
+}
+
+/// Of a source whose disk is full.
+fn recorded() -> Recording {
+    Recording {
+        recorded: 5,
+        waiting: 3,
+        bytes: 7,
+        oldest: None,
+        expired: 0,
+        lost: 2,
+        gaps: Vec::new(),
+        trouble: Some("no room".to_owned()),
+    }
 }
 
 /// A tender that has gone is no concern of the broker.

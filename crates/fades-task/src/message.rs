@@ -5,6 +5,8 @@
 //! and tender are always of one build, so there is no version here; the
 //! peers' *values* are checked all the same.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::coverage::Coverage;
@@ -13,7 +15,7 @@ use crate::identity::Name;
 use crate::limits::{Isolation, Limits};
 use crate::mtw::Dto;
 use crate::quantity::{Duration, Size};
-use crate::resource::{Device, Preview, SourceReport};
+use crate::resource::{Device, Preview, Recording, SourceReport};
 use crate::result::{Breakdown, RetrievalFailure};
 use crate::shell::{Class, Needs};
 
@@ -431,6 +433,9 @@ pub enum BrokerReport {
         id: u64,
         /// The devices.
         devices: Vec<Device>,
+        /// How recording goes, of each source that is recorded.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        recording: BTreeMap<Name, Recording>,
     },
     /// Answer to `TestSource`.
     Tested {

@@ -10,5 +10,6 @@ pub(crate) mod init;
 pub(crate) mod node;
 pub(crate) mod probe;
 pub(crate) mod read;
+mod recording;
 pub(crate) mod resources;
 pub(crate) mod source;

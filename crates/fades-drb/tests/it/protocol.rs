@@ -241,7 +241,7 @@ fn resources_list_devices_with_what_they_measure() {
     let folder = tempfile::tempdir().unwrap();
     let sources = rooms(folder.path(), 2, 10);
     let broker = Broker::start(&sources, folder.path());
-    let BrokerReport::Resources { id: 3, devices } =
+    let BrokerReport::Resources { id: 3, devices, .. } =
         broker.ask(&BrokerRequest::Resources { id: 3 })
     else {
         panic!()

@@ -62,7 +62,9 @@ async fn check_reader(api: &Arc<Api>, parts: Parts) -> Result<(), Problem> {
 pub(super) async fn resources(State(api): Shelf, parts: Parts) -> Result<Json<Resources>, Problem> {
     check_reader(&api, parts).await?;
     match ask(&api, Ask::Resources).await? {
-        BrokerReport::Resources { devices, .. } => Ok(Json(Resources { devices })),
+        BrokerReport::Resources {
+            devices, recording, ..
+        } => Ok(Json(Resources { devices, recording })),
         _ => Err(confused()),
     }
 }

@@ -21,12 +21,14 @@
 //!
 //! Everything else is a [`Problem`] with the media type [`PROBLEM_TYPE`].
 
+use std::collections::BTreeMap;
+
 use fades_task::courier::Receiver;
 use fades_task::identity::{Digest, ImageRef, Name};
 use fades_task::limits::{Isolation, Limits};
 use fades_task::mtw::{Mtw, Retrieve};
 use fades_task::quantity::{Duration, Size};
-use fades_task::resource::{Device, Preview};
+use fades_task::resource::{Device, Preview, Recording};
 use fades_task::result::Breakdown;
 pub use fades_task::result::{TaskResult, TaskState};
 use fades_task::time::Time;
@@ -204,6 +206,9 @@ pub struct FunctionList {
 pub struct Resources {
     /// The devices that the node knows.
     pub devices: Vec<Device>,
+    /// How recording goes, of each source that is recorded.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub recording: BTreeMap<Name, Recording>,
 }
 
 /// Body of `POST /v1/preview`: what shall be read.

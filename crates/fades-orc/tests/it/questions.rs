@@ -74,6 +74,12 @@ fn the_broker_is_asked_for_devices_and_sources() {
     let node = site.start();
     let resources: Resources = node.get("/v1/resources").json();
     assert!(resources.devices.is_empty());
+    let recording: Vec<_> = resources.recording.into_iter().collect();
+    let [(source, hall)] = recording.as_slice() else {
+        panic!("{recording:?}")
+    };
+    assert_eq!((source.as_str(), hall.waiting, hall.lost), ("hall", 3, 2));
+    assert_eq!(hall.trouble.as_deref(), Some("no room"));
     node.post("/v1/sources/hall/test", b"")
         .refuses(422, "no source hall");
 }

@@ -1,10 +1,11 @@
-//! `fades resources`: the devices that a node knows.
+//! `fades resources`: the devices that a node knows, and how recording goes.
 
 use fades_orc::api::types::Resources;
 use fades_task::quantity::Duration;
 use fades_task::resource::{Device, DeviceState, Liveness};
 use globset::{Glob, GlobMatcher};
 
+use super::recording;
 use crate::ask::client::Client;
 use crate::ask::render;
 use crate::ask::render::number::{count, moment};
@@ -34,13 +35,28 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, session: &Session) -> Result<Outcome, Problem> {
     let filter = Filter::new(args)?;
     let client = Client::find(&args.node, session)?;
-    let Resources { devices } = client.get("/v1/resources")?;
+    let Resources {
+        devices,
+        mut recording,
+    } = client.get("/v1/resources")?;
     let devices: Vec<Device> = devices.into_iter().filter_map(|d| filter.keep(d)).collect();
+    if !filter.takes_all() {
+        recording.retain(|source, _| devices.iter().any(|d| d.source == *source));
+    }
     if args.output.json() {
         session.data(&render::json(&devices))?;
+        // The list is one of devices; a disk that is full should be seen all the same.
+        recording.retain(|_, r| r.trouble.is_some());
+        if !recording.is_empty() {
+            session.talk(recording::overview(&recording).trim_end());
+        }
         return Ok(Outcome::Done);
     }
-    session.data(&table(&devices).text(session))?;
+    let mut text = table(&devices).text(session);
+    if !recording.is_empty() {
+        text += &format!("\n{}", recording::overview(&recording));
+    }
+    session.data(&text)?;
     session.talk(&format!("{} devices", devices.len()));
     Ok(Outcome::Done)
 }
@@ -72,6 +88,11 @@ impl Filter {
             location,
             device,
         })
+    }
+
+    /// Whether nothing is left out.
+    const fn takes_all(&self) -> bool {
+        self.kind.is_none() && self.location.is_none() && self.device.is_none()
     }
 
     /// The device with the series that shall be shown.

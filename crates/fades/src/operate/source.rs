@@ -3,14 +3,13 @@
 use clap::Subcommand;
 use fades_task::coverage::Coverage;
 use fades_task::identity::Name;
-use fades_task::resource::{Recording, SourceReport};
+use fades_task::resource::SourceReport;
 
 use super::read::readings_table;
-use super::resources;
+use super::{recording, resources};
 use crate::ask::client::Client;
 use crate::ask::render;
-use crate::ask::render::number::{count, moment};
-use crate::ask::render::report;
+use crate::ask::render::number::count;
 use crate::ask::render::table::visible;
 use crate::cli::shared::{NodeChoice, Output};
 use crate::problem::{Outcome, Problem};
@@ -81,32 +80,11 @@ fn text(report: &SourceReport, session: &Session) -> String {
     text += &readings_table(&report.sample).text(session);
     text.push('\n');
     text += &losses(&report.coverage);
-    text += &report.recording.as_ref().map(recorded).unwrap_or_default();
-    text
-}
-
-/// How recording goes.
-fn recorded(recording: &Recording) -> String {
-    let mut text = format!(
-        "{} readings recorded, {} waiting, {} bytes on disk",
-        count(recording.recorded),
-        count(recording.waiting),
-        count(recording.bytes)
-    );
-    if let Some(oldest) = recording.oldest {
-        text += &format!(", oldest of {}", moment(oldest));
-    }
-    text += &format!(
-        "; {} removed, {} lost\n",
-        count(recording.expired),
-        count(recording.lost)
-    );
-    for gap in &recording.gaps {
-        text += &format!("  {}\n", report::gap(gap));
-    }
-    if let Some(trouble) = &recording.trouble {
-        text += &format!("  {}\n", visible(trouble));
-    }
+    text += &report
+        .recording
+        .as_ref()
+        .map(recording::whole)
+        .unwrap_or_default();
     text
 }
 

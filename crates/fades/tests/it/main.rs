@@ -14,6 +14,7 @@ mod misdeeds;
 mod questions;
 mod reach;
 mod reading;
+mod recording;
 mod refusals;
 mod secrets;
 mod stage;

@@ -3,7 +3,6 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::net::UnixStream;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -155,19 +154,6 @@ fn stage() -> (Stage, Vec<&'static str>) {
     (stage, names)
 }
 
-/// The answer of the node's API, head and all.
-fn get(stage: &Stage, path: &str) -> String {
-    let mut stream = UnixStream::connect(stage.folder().join("node.sock")).unwrap();
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n"
-    )
-    .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
-}
-
 /// The forms in which a secret could be shown.
 fn needles() -> Vec<String> {
     let list: Vec<String> = PLANTED.bytes().map(|b| b.to_string()).collect();
@@ -227,7 +213,7 @@ fn a_secret_is_in_nothing_that_is_said() {
         run(words);
     }
     for path in ["/v1/node", "/v1/resources", "/v1/tasks"] {
-        said.push((path.to_owned(), get(&stage, path)));
+        said.push((path.to_owned(), stage.get(path)));
     }
     node.stop();
     said.push(("the log".to_owned(), log.join().unwrap()));

@@ -1,6 +1,7 @@
 //! A folder with a node in it, and the command run there.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -194,6 +195,19 @@ impl Stage {
                 Err(err.join().unwrap())
             }
         }
+    }
+
+    /// What the node says of a path: the head and the body.
+    pub(crate) fn get(&self, path: &str) -> String {
+        let mut stream = UnixStream::connect(self.folder().join("node.sock")).unwrap();
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
     }
 
     /// Publishes ready-made functions.

@@ -82,6 +82,13 @@ fn a_full_disk_costs_what_does_not_fit_into_memory_and_nothing_else() {
         words.contains("its readings cannot be written") && words.contains("No space left"),
         "{words}"
     );
+    // Whoever looks at all devices sees it too, of each source that is recorded.
+    let all = broker.ask(&BrokerRequest::Resources { id: 8 });
+    let BrokerReport::Resources { recording: all, .. } = all else {
+        panic!("{all:?}")
+    };
+    let all: Vec<_> = all.iter().map(|(s, r)| (s.as_str(), &r.trouble)).collect();
+    assert_eq!(all, [("hall", &Some(words))]);
     // Live data and other sources go on.
     mosquitto.publisher().retain("other/x/t", "5");
     until("the other source goes on", || {
