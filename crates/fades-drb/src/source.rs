@@ -14,7 +14,7 @@ use fades_task::identity::Name;
 use fades_task::mtw::Take;
 use fades_task::resource::Recording;
 
-use crate::client::Means;
+use crate::client::{Means, Room};
 use crate::coap::{Coap, CoapError};
 use crate::config::{FieldError, Kind, Source};
 use crate::csv::CsvFiles;
@@ -71,6 +71,8 @@ pub(crate) struct Setting {
     pub(crate) readings: Option<Arc<Readings>>,
     /// How connections are had.
     pub(crate) dial: Dial,
+    /// Where long answers have a place.
+    pub(crate) room: Arc<Room>,
     /// Runs what waits for devices; there when a live source is.
     pub(crate) runtime: Option<tokio::runtime::Handle>,
 }

@@ -3,6 +3,7 @@
 //! * [`asked`]: connections that somebody else makes.
 //! * [`connection`]: looks at whether to stop while it waits for bytes.
 //! * [`trust`]: certificates and keys.
+//! * [`room`]: how many long answers are held at the same time.
 //! * [`error`]: what can go wrong, with address and remedy.
 //!
 //! Connections are kept for the next question. A redirect is followed only to
@@ -27,9 +28,11 @@ use crate::secret::Secrets;
 mod asked;
 mod connection;
 mod error;
+mod room;
 mod trust;
 
 pub use error::ClientError;
+pub use room::{Place, Room};
 
 use connection::Watch;
 
@@ -372,15 +375,16 @@ impl Answer<'_> {
     }
 
     /// The whole body, which may neither be longer than `most` bytes nor come more
-    /// than `within` after `begun`.
+    /// than `within` after `begun`. A long one is read once it has a `place`.
     ///
     /// # Errors
-    /// When it is longer or comes later.
+    /// When it is longer, comes later, or has no place by then.
     pub fn whole(
         &mut self,
         most: u64,
         begun: Instant,
         within: Duration,
+        place: &mut Place,
     ) -> Result<Vec<u8>, ClientError> {
         let mut body = Vec::new();
         let mut piece = vec![0; PIECE];
@@ -395,14 +399,34 @@ impl Answer<'_> {
                 let address = address();
                 return Err(ClientError::TooLong { address, most });
             }
+            let is_placed = self.placed(body.len(), begun + within, place)?;
+            let (address, seconds) = (address, within.as_secs());
+            if !is_placed {
+                let address = address();
+                return Err(ClientError::Crowded { address, seconds });
+            }
             if begun.elapsed() > within {
                 return Err(ClientError::Late {
                     address: address(),
-                    seconds: within.as_secs(),
+                    seconds,
                     what: "send all of its answer",
                 });
             }
         }
+    }
+
+    /// Waits until an answer with so many bytes may be read on; whether it may.
+    fn placed(&self, bytes: usize, until: Instant, place: &mut Place) -> Result<bool, ClientError> {
+        let watch = self.session.as_ref().map(|s| &s.watch);
+        while !place.suffices(bytes, connection::PATIENCE) {
+            if watch.is_some_and(|w| w.is_stopped()) {
+                return Err(Stopped.into());
+            }
+            if Instant::now() > until {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 

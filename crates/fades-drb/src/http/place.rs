@@ -12,7 +12,7 @@ use super::HttpError;
 use super::reading::{Heap, next_page};
 use super::shape::{Address, Shape};
 use crate::breaker::{Breaker, Rule, chance};
-use crate::client::{self, Access, Client, ClientError, Times, TokenWord};
+use crate::client::{self, Access, Client, ClientError, Room, Times, TokenWord};
 use crate::config::{FieldError, HttpSource};
 use crate::flow::Stopped;
 use crate::live::{Heard, Live, now};
@@ -38,6 +38,7 @@ pub(super) struct Place {
     pub(super) address: Address,
     uri: Uri,
     client: Client,
+    room: Arc<Room>,
     /// Held while it is asked, so that nobody asks the same at the same time.
     state: Mutex<State>,
     /// Devices that it ever answered for; to be read while it is asked.
@@ -113,6 +114,7 @@ impl Place {
             address,
             uri,
             client,
+            room: Arc::clone(&setting.room),
             state: Mutex::new(state),
             devices: Mutex::new(devices),
             times,
@@ -202,7 +204,7 @@ impl Place {
         };
         let (begun, limit) = (Instant::now(), self.times.stall * WHOLE);
         let (mut heap, mut bytes, mut left) = (Heap::default(), 0, LONGEST);
-        let mut version = Version::default();
+        let (mut version, mut room) = (Version::default(), self.room.place());
         let (mut uri, mut seen) = (self.uri.clone(), Vec::new());
         for page in 1..=self.pages {
             let condition = (page == 1 && known.is_some()).then_some(&state.version);
@@ -211,7 +213,7 @@ impl Place {
             if answer.status == 304 {
                 return self.unchanged(known, &answer);
             }
-            let body = answer.whole(left, begun, limit)?;
+            let body = answer.whole(left, begun, limit, &mut room)?;
             left -= body.len() as u64;
             bytes += answer.received();
             let at = |source| self.unreadable(source);

@@ -70,6 +70,7 @@ fn source(folder: &Path, toml: &str) -> Result<ParquetFiles, String> {
         secrets: Secrets::new(folder, None),
         readings: None,
         dial: crate::dial::Dial::Direct,
+        room: Arc::default(),
         runtime: None,
     };
     ParquetFiles::new(&config, &setting).map_err(|e| format!("{}: {}", e.field, e.reason))

@@ -82,6 +82,7 @@ pub(super) fn configured(
         base: PathBuf::from(base),
         readings: readings.transpose().map_err(|e| wrong(&e))?.map(Arc::new),
         dial,
+        room: Arc::default(),
         runtime: runtime.as_ref().map(|r| r.handle().clone()),
     };
     let engine = Engine::new(&sources, &setting, pool, hands.clone(), batches);

@@ -14,6 +14,7 @@ use crate::broker::{Broker, Ended, Totals, dto, sources, time};
 use crate::web::{Reply, Web};
 
 mod bounds;
+mod long;
 mod pages;
 mod tls;
 

@@ -19,7 +19,7 @@ use super::asked::{Asking, Nobody};
 use crate::dial::Dial;
 
 /// How often a look is taken.
-const PATIENCE: Duration = Duration::from_millis(100);
+pub(super) const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Who may end what a connection waits for.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ impl Watch {
         *self.stops.lock().unwrap_or_else(PoisonError::into_inner) = stops;
     }
 
-    fn is_stopped(&self) -> bool {
+    pub(super) fn is_stopped(&self) -> bool {
         let stops = self.stops.lock().unwrap_or_else(PoisonError::into_inner);
         stops.iter().any(|s| s.load(Ordering::Relaxed))
     }

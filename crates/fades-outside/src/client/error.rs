@@ -121,6 +121,17 @@ pub enum ClientError {
         /// What took too long.
         what: &'static str,
     },
+    /// Other long answers were being read all the time.
+    #[error(
+        "the answer of {address} is long, and had no place beside other long ones within \
+         {seconds} s: ask for less at once, or leave out addresses that send without end"
+    )]
+    Crowded {
+        /// The server.
+        address: String,
+        /// How long that was.
+        seconds: u64,
+    },
     /// The connection ended too early.
     #[error("{address} closed the connection in the middle of an answer; was it stopped?")]
     Closed {

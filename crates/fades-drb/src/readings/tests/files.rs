@@ -114,6 +114,7 @@ fn a_source_of_parquet_files_reads_segments() {
         secrets: Secrets::new(folder.path(), None),
         readings: None,
         dial: crate::dial::Dial::Direct,
+        room: Arc::default(),
         runtime: None,
     };
     let source = ParquetFiles::new(&config, &setting).unwrap();
