@@ -236,7 +236,7 @@ fn checksum(bytes: &[u8]) -> u32 {
 mod tests {
     use proptest::prelude::{any, prop, proptest};
 
-    use super::{Body, Row, put_closed, put_rows, take};
+    use super::{Body, LONGEST, PREFIX, Row, put_closed, put_rows, take};
     use crate::series::SeriesKey;
 
     fn key(device: &str) -> SeriesKey {
@@ -301,6 +301,19 @@ mod tests {
             assert_eq!(take(&mut &bytes[..], 0), None, "{i}");
         }
         assert_eq!(take(&mut &[0; 64][..], 0), None);
+    }
+
+    #[test]
+    fn what_is_longer_than_any_frame_is_none() {
+        let named = |length: usize| {
+            let mut bytes = Vec::new();
+            let long = key(&"x".repeat(length));
+            put_rows(&mut bytes, 7, &[&long], rows(&[]).iter(), |n| n);
+            bytes
+        };
+        let more = named(0).len() - PREFIX + 3;
+        assert!(take(&mut &named(LONGEST - more)[..], 0).is_some());
+        assert_eq!(take(&mut &named(LONGEST + 1 - more)[..], 0), None);
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub(crate) enum GapReason {
     Disk,
     /// Devices whose clocks are more than a day ahead.
     Clock,
+    /// Devices gave times of too many days that are long past.
+    Days,
 }
 
 impl GapReason {
@@ -46,6 +48,7 @@ impl GapReason {
             Self::Overflow => "more arrived than could be written",
             Self::Disk => "the disk failed or was full",
             Self::Clock => "clocks of devices are more than a day ahead",
+            Self::Days => "devices gave times of too many days that are long past",
         }
     }
 }
@@ -125,5 +128,55 @@ impl Gaps {
     /// Saving failed: it is to be tried again.
     pub(super) fn unsave(&mut self) {
         self.dirty = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Gap, GapReason, Gaps};
+
+    const MINUTE: i64 = 60_000_000_000;
+
+    fn gap(from: i64, reason: GapReason) -> Gap {
+        Gap {
+            from,
+            to: from + 1,
+            reason,
+            readings: 2,
+        }
+    }
+
+    #[test]
+    fn the_newest_thousand_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut gaps = Gaps::open(folder.path());
+        for i in 0..1_100 {
+            gaps.add(gap(i * 2 * MINUTE, GapReason::Disk));
+        }
+        assert_eq!(gaps.all().len(), 1_000);
+        assert_eq!(gaps.all()[0], gap(200 * MINUTE, GapReason::Disk));
+        let (path, content) = gaps.unsaved().unwrap();
+        assert!(gaps.unsaved().is_none());
+        // What is no gap is passed over.
+        std::fs::write(path, format!("{{}}\n{content}x\n")).unwrap();
+        assert_eq!(Gaps::open(folder.path()).all(), gaps.all());
+    }
+
+    #[test]
+    fn what_goes_on_within_a_minute_is_one_gap() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut gaps = Gaps::open(folder.path());
+        gaps.add(gap(0, GapReason::Disk));
+        gaps.add(gap(MINUTE, GapReason::Disk));
+        assert_eq!(gaps.all().len(), 1);
+        assert_eq!((gaps.all()[0].to, gaps.all()[0].readings), (MINUTE + 1, 4));
+        // For another reason, later, or one in which nothing was counted.
+        gaps.add(gap(MINUTE + 2, GapReason::Overflow));
+        gaps.add(gap(2 * MINUTE + 3, GapReason::Overflow));
+        gaps.add(Gap {
+            readings: 0,
+            ..gap(2 * MINUTE + 4, GapReason::Overflow)
+        });
+        assert_eq!(gaps.all().len(), 4);
     }
 }

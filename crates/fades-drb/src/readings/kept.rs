@@ -30,9 +30,14 @@ use crate::live::Heard;
 use crate::selector::Selector;
 use crate::series::{MAX_SERIES, SeriesKey};
 
+mod days;
 mod known;
 mod open;
 mod retain;
+mod rows;
+
+use days::Days;
+use rows::{Rows, Sealed};
 
 /// Readings after which a head is made into segments.
 pub(super) const HEAD: usize = 128 << 10;
@@ -71,16 +76,18 @@ pub(super) struct Kept {
 
 #[derive(Debug)]
 struct State {
-    keys: Vec<SeriesKey>,
+    keys: Arc<Vec<SeriesKey>>,
     numbers: HashMap<SeriesKey, u32>,
     /// Of the head, in the order in which they arrived.
-    rows: Vec<Row>,
+    rows: Rows,
     /// So many of them are on disk.
     durable: usize,
     /// When the last of them arrived.
     at: i64,
     /// Day of the first of them, by the broker's clock.
     day: i64,
+    /// Days of readings that are long past.
+    days: Days,
     sealed: VecDeque<Arc<Sealed>>,
     sealed_rows: usize,
     next_head: u64,
@@ -99,14 +106,6 @@ struct State {
     age_trouble: Option<String>,
     expired: u64,
     recorded: u64,
-}
-
-/// A head that is to be made into segments.
-#[derive(Debug)]
-pub(super) struct Sealed {
-    number: u64,
-    rows: Vec<Row>,
-    bytes: u64,
 }
 
 /// How recording goes.
@@ -151,6 +150,10 @@ impl Kept {
             let time = heard.time.unwrap_or(now - now.rem_euclid(1_000));
             if time > now.saturating_add(DAY) {
                 state.lose(now, GapReason::Clock);
+                continue;
+            }
+            if !state.takes_day(time, now) {
+                state.lose(now, GapReason::Days);
                 continue;
             }
             let Some(series) = state.room(&heard.key, now) else {
@@ -208,7 +211,7 @@ impl Kept {
             }
         };
         let state = self.lock();
-        let waiting = state.rows[state.durable..].iter();
+        let waiting = state.rows.from(state.durable).iter();
         let rows: Vec<Row> = waiting.take(FRAME).copied().collect();
         let mut seen = HashSet::new();
         let new = rows.iter().map(|row| row.series);
@@ -261,17 +264,14 @@ impl Kept {
     /// What is durable of the head is no longer written to.
     fn seal(&self, state: &mut State) {
         let durable = std::mem::take(&mut state.durable);
-        let rest = state.rows.split_off(durable);
-        let rows = std::mem::replace(&mut state.rows, rest);
+        let rows = state.rows.take(durable);
+        state.days.seal();
         let bytes = std::mem::take(&mut state.head_bytes);
         let number = state.next_head - 1;
         state.day = state.at.div_euclid(DAY);
         state.sealed_rows += rows.len();
-        state.sealed.push_back(Arc::new(Sealed {
-            number,
-            rows,
-            bytes,
-        }));
+        let sealed = Sealed::new(number, rows, bytes);
+        state.sealed.push_back(Arc::new(sealed));
     }
 
     /// Writes the gaps if there are new ones; `now`: also when they were written
@@ -321,7 +321,7 @@ impl Kept {
         let wanted: Vec<bool> = state.keys.iter().map(|k| selector.matches(k)).collect();
         let sealed = state.sealed.iter().flat_map(|s| &s.rows);
         let mut rows: HashMap<u32, Vec<(i64, f64, u8)>> = HashMap::new();
-        for row in sealed.chain(&state.rows) {
+        for row in sealed.chain(state.rows.from(0)) {
             if wanted[row.series as usize] && selector.within(row.time) {
                 let rows = rows.entry(row.series).or_default();
                 rows.push((row.time, row.value, row.mark));
@@ -345,7 +345,7 @@ impl Kept {
         let state = self.lock();
         let troubles = [&state.log_trouble, &state.keep_trouble, &state.age_trouble];
         let troubles: Vec<&str> = troubles.into_iter().flatten().map(|t| &**t).collect();
-        RecorderState {
+        let found = RecorderState {
             recorded: state.recorded,
             expired: state.expired,
             waiting: (state.rows.len() - state.durable) as u64,
@@ -353,7 +353,18 @@ impl Kept {
             bytes: state.bytes(),
             oldest: state.oldest(),
             trouble: (!troubles.is_empty()).then(|| troubles.join("; ")),
-        }
+        };
+        let sealed = state.sealed.clone();
+        drop(state);
+        let sealed = sealed.iter().filter_map(|s| rows::oldest(s.extents()));
+        let oldest = sealed.chain(found.oldest).min();
+        RecorderState { oldest, ..found }
+    }
+
+    /// Readings of the head that were walked through.
+    #[cfg(test)]
+    pub(super) fn walked(&self) -> u64 {
+        self.lock().rows.walked()
     }
 
     fn path(&self) -> &Path {
@@ -382,10 +393,16 @@ impl State {
         }
         let number = u32::try_from(self.keys.len()).ok()?;
         (self.keys.len() < MAX_SERIES).then(|| {
-            self.keys.push(key.clone());
+            Arc::make_mut(&mut self.keys).push(key.clone());
             self.numbers.insert(key.clone(), number);
             number
         })
+    }
+
+    /// Whether there is or may be a segment of the day of a reading.
+    fn takes_day(&mut self, time: i64, now: i64) -> bool {
+        let [day, today] = [time, now].map(|t| t.div_euclid(DAY));
+        self.days.take(day, today, self.generation, &self.segments)
     }
 
     fn lose(&mut self, now: i64, reason: GapReason) {
@@ -411,11 +428,10 @@ impl State {
         self.log_trouble = Some(words);
     }
 
+    /// Without what is sealed.
     fn oldest(&self) -> Option<i64> {
         let days = self.segments.iter().map(|s| s.name.times().0);
-        let sealed = self.sealed.iter().flat_map(|s| &s.rows);
-        let rows = sealed.chain(&self.rows).map(|row| row.time);
-        days.chain(rows).min()
+        days.chain(rows::oldest(self.rows.extents())).min()
     }
 
     fn bytes(&self) -> u64 {

@@ -130,7 +130,7 @@ pub(super) fn segment(rows: &[(i64, f64, u8)]) -> Segment {
 mod tests {
     use proptest::prelude::{prop, proptest};
 
-    use super::{Once, Place, merge, segment, tidy};
+    use super::{Once, PIECE, Place, merge, segment, tidy};
     use crate::chunk::Segment;
 
     fn merged(parts: &[Vec<(i64, f64, u8)>]) -> Segment {
@@ -160,6 +160,21 @@ mod tests {
         assert_eq!(all.time, [1, 1, 2, 3]);
         assert_eq!(all.value[..3], [0.0, 1.0, 1.0]);
         assert!(all.value[3].is_nan());
+    }
+
+    #[test]
+    fn what_is_merged_is_handed_on_in_pieces() {
+        let place = |odd: i64| {
+            let rows: Vec<_> = (0..PIECE as i64).map(|i| (2 * i + odd, 1.0, 0)).collect();
+            Box::new(Once(Some(segment(&rows)))) as Box<dyn Place>
+        };
+        let mut pieces = Vec::new();
+        merge(vec![place(0), place(1)], &mut |piece| {
+            pieces.push(piece.rows());
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(pieces, [PIECE; 2]);
     }
 
     proptest! {

@@ -192,3 +192,57 @@ impl Place for Placed<'_> {
         Ok(None)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{OPEN, Scan};
+    use crate::chunk::Segment;
+    use crate::readings::segment::{Precision, SegmentWriter};
+    use crate::series::SeriesKey;
+
+    fn key(device: &str) -> SeriesKey {
+        SeriesKey {
+            device: device.into(),
+            location: "hall/1".into(),
+            kind: "t".into(),
+            unit: "Cel".into(),
+        }
+    }
+
+    #[test]
+    fn many_segments_are_read_while_few_are_open() {
+        const SEGMENTS: usize = OPEN + 20;
+        let folder = tempfile::tempdir().unwrap();
+        let keys = ["a", "b"].map(key);
+        let mut scan = Scan::new();
+        for i in 0..SEGMENTS as i64 {
+            let path = folder.path().join(i.to_string());
+            let file = std::fs::File::create(&path).unwrap();
+            let mut writer = SegmentWriter::new(file, Precision::Nanos, false).unwrap();
+            // All of them at the same time, so that they are read together.
+            let readings = Segment {
+                time: vec![i, 10_000 + i],
+                value: vec![i as f64, -1.0],
+                mark: Vec::new(),
+            };
+            keys.iter()
+                .for_each(|key| writer.put(key, &readings).unwrap());
+            drop(writer.finish().unwrap());
+            scan.add(&path, |_| true).unwrap();
+        }
+        for key in &keys {
+            let mut times = Vec::new();
+            let within = (i64::MIN, i64::MAX);
+            let mut each = |segment: Segment| {
+                times.extend(segment.time);
+                Ok(())
+            };
+            scan.read(key, Vec::new(), within, &mut each).unwrap();
+            let all = 0..SEGMENTS as i64;
+            let all: Vec<i64> = all.clone().chain(all.map(|i| 10_000 + i)).collect();
+            assert_eq!(times, all);
+            let open = scan.slots.iter().filter(|s| s.open.borrow().is_some());
+            assert_eq!(open.count(), OPEN);
+        }
+    }
+}

@@ -19,6 +19,7 @@ use crate::live::Heard;
 use crate::selector::Selector;
 use crate::series::SeriesKey;
 
+mod bounds;
 mod faults;
 mod files;
 mod processes;

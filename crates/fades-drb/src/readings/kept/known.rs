@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
-use super::{Kept, State};
+use super::Kept;
+use super::rows::Extent;
 use crate::readings::segment::{SegmentReader, Stored};
 use crate::series::SeriesKey;
 use crate::source::Known;
@@ -16,21 +17,14 @@ pub(super) struct Cache {
     series: BTreeMap<SeriesKey, Extent>,
 }
 
-/// Readings, times of the oldest and newest.
-#[derive(Debug, Clone, Copy)]
-struct Extent {
-    readings: u64,
-    oldest: i64,
-    newest: i64,
-}
-
 impl Kept {
-    /// All series.
+    /// All series. What arrives meanwhile does not wait for it.
     pub(in crate::readings) fn known(&self) -> Vec<Known> {
         let mut cache = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let state = self.lock();
         let (generation, segments) = (state.generation, state.segments.clone());
-        let fresh = state.fresh();
+        let (keys, sealed) = (Arc::clone(&state.keys), state.sealed.clone());
+        let head = state.rows.extents().clone();
         drop(state);
         if cache.generation != Some(generation) {
             cache.series = counted(&segments);
@@ -38,8 +32,12 @@ impl Kept {
         }
         let mut series = cache.series.clone();
         drop(cache);
-        for (key, extent) in fresh {
-            add(&mut series, key, extent);
+        for extents in sealed.iter().map(|s| s.extents()).chain([&head]) {
+            for (key, extent) in keys.iter().zip(extents) {
+                if let Some(extent) = extent {
+                    add(&mut series, key.clone(), *extent);
+                }
+            }
         }
         let known = series.into_iter().map(|(key, extent)| Known {
             key,
@@ -48,27 +46,6 @@ impl Kept {
             newest: Some(extent.newest),
         });
         known.collect()
-    }
-}
-
-impl State {
-    /// What is in heads.
-    fn fresh(&self) -> Vec<(SeriesKey, Extent)> {
-        let mut extents: Vec<Option<Extent>> = vec![None; self.keys.len()];
-        let sealed = self.sealed.iter().flat_map(|s| &s.rows);
-        for row in sealed.chain(&self.rows) {
-            let extent = extents[row.series as usize].get_or_insert(Extent {
-                readings: 0,
-                oldest: row.time,
-                newest: row.time,
-            });
-            extent.readings += 1;
-            extent.oldest = extent.oldest.min(row.time);
-            extent.newest = extent.newest.max(row.time);
-        }
-        let found = self.keys.iter().zip(extents);
-        let found = found.filter_map(|(key, extent)| Some((key.clone(), extent?)));
-        found.collect()
     }
 }
 
@@ -91,11 +68,6 @@ fn counted(segments: &[Arc<Stored>]) -> BTreeMap<SeriesKey, Extent> {
 }
 
 fn add(series: &mut BTreeMap<SeriesKey, Extent>, key: SeriesKey, extent: Extent) {
-    let known = series.entry(key).or_insert(Extent {
-        readings: 0,
-        ..extent
-    });
-    known.readings += extent.readings;
-    known.oldest = known.oldest.min(extent.oldest);
-    known.newest = known.newest.max(extent.newest);
+    let known = series.entry(key);
+    known.and_modify(|e| e.add(extent)).or_insert(extent);
 }

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 
 use fades_task::identity::Name;
 
-use super::{Kept, Sealed, State};
+use super::days::{Days, Most};
+use super::rows::{Rows, Sealed};
+use super::{Kept, State};
 use crate::config::Record;
 use crate::readings::ReadingsError;
 use crate::readings::disk::Disk;
@@ -36,12 +38,13 @@ impl Kept {
         fs::create_dir_all(folder).map_err(failed)?;
         let listing = list(disk, folder).map_err(failed)?;
         let mut state = State {
-            keys: Vec::new(),
+            keys: Arc::default(),
             numbers: HashMap::new(),
-            rows: Vec::new(),
+            rows: Rows::default(),
             durable: 0,
             at: i64::MIN,
             day: now.div_euclid(DAY),
+            days: Days::default(),
             sealed: VecDeque::new(),
             sealed_rows: 0,
             next_head: 1,
@@ -64,6 +67,12 @@ impl Kept {
         let found = found.collect::<Result<Vec<_>, _>>().map_err(failed)?;
         let gap = gap(&state, &found, now);
         let head = state.resume(disk, found).map_err(failed)?;
+        let days = state
+            .rows
+            .from(0)
+            .iter()
+            .map(|row| row.time.div_euclid(DAY));
+        state.days = Days::new(Most::default(), days, now.div_euclid(DAY));
         let kept = Self {
             source: source.clone(),
             folder: folder.to_owned(),
@@ -99,7 +108,7 @@ impl State {
             let rows: Vec<Row> = rows.collect();
             if i == last {
                 self.durable = rows.len();
-                self.rows = rows;
+                self.rows = Rows::new(rows);
                 self.day = self.at.div_euclid(DAY);
                 // The number of a head that is sealed is the last one given.
                 self.next_head = found.number + 1;
@@ -108,11 +117,8 @@ impl State {
                 head = Some(resumed);
             } else {
                 self.sealed_rows += rows.len();
-                self.sealed.push_back(Arc::new(Sealed {
-                    number: found.number,
-                    rows,
-                    bytes: 0,
-                }));
+                let sealed = Sealed::new(found.number, rows, 0);
+                self.sealed.push_back(Arc::new(sealed));
             }
         }
         Ok(head)
@@ -123,7 +129,7 @@ impl State {
         let next = self.keys.len() as u32;
         let number = *self.numbers.entry(key.clone()).or_insert(next);
         if number == next {
-            self.keys.push(key.clone());
+            Arc::make_mut(&mut self.keys).push(key.clone());
         }
         number
     }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use parquet::errors::ParquetError;
 
-use super::{Kept, Sealed};
+use super::Kept;
+use super::rows::Sealed;
 use crate::readings::ReadingsError;
 use crate::readings::clock::Age;
 use crate::readings::disk::{Tape, What};

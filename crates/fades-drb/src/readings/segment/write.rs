@@ -211,3 +211,59 @@ fn properties(marks: bool) -> WriterProperties {
         .set_column_encoding(path("value"), Encoding::BYTE_STREAM_SPLIT)
         .build()
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use parquet::column::page::Page;
+    use parquet::file::reader::FileReader;
+    use parquet::file::serialized_reader::SerializedFileReader;
+
+    use super::{GROUP, PAGE, Precision, SegmentWriter};
+    use crate::chunk::Segment;
+    use crate::series::SeriesKey;
+
+    /// A segment of two series.
+    fn written(rows: usize, value: impl Fn(usize) -> f64) -> SerializedFileReader<Bytes> {
+        let mut writer = SegmentWriter::new(Vec::new(), Precision::Nanos, true).unwrap();
+        for device in ["a", "b"] {
+            let key = SeriesKey {
+                device: device.into(),
+                location: "hall/1".into(),
+                kind: "t".into(),
+                unit: "Cel".into(),
+            };
+            let segment = Segment {
+                time: (0..rows as i64).collect(),
+                value: (0..rows).map(&value).collect(),
+                mark: vec![1; rows],
+            };
+            writer.put(&key, &segment).unwrap();
+        }
+        SerializedFileReader::new(Bytes::from(writer.finish().unwrap())).unwrap()
+    }
+
+    #[test]
+    fn row_groups_and_pages_are_bounded() {
+        let file = written(GROUP, |i| i as f64);
+        let groups = file.metadata().row_groups();
+        let rows: Vec<i64> = groups.iter().map(|g| g.num_rows()).collect();
+        assert_eq!(rows, [GROUP as i64; 2]);
+        for group in 0..rows.len() {
+            let group = file.get_row_group(group).unwrap();
+            for column in 0..group.num_columns() {
+                let pages = group.get_column_page_reader(column).unwrap();
+                let pages: Vec<Page> = pages.map(Result::unwrap).collect();
+                let data = pages
+                    .iter()
+                    .filter(|p| !matches!(p, Page::DictionaryPage { .. }));
+                let lengths: Vec<u32> = data.map(Page::num_values).collect();
+                assert!(
+                    lengths.iter().all(|&n| n as usize <= PAGE),
+                    "{column}: {lengths:?}"
+                );
+                assert_eq!(lengths.iter().sum::<u32>() as usize, GROUP);
+            }
+        }
+    }
+}
