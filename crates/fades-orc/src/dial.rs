@@ -35,9 +35,26 @@ const LOGGED: u32 = 20;
 /// Stack of a thread that connects, bytes; resolving names takes most of it.
 const STACK: usize = 256 << 10;
 
+/// How long a dialler bears with others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Patience {
+    connect: Duration,
+    send: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            connect: LONGEST,
+            send: SEND_WITHIN,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Dialler {
     allowed: HashSet<Address>,
+    patience: Patience,
     answers: Mutex<Channel>,
     busy: AtomicUsize,
     refused: AtomicU32,
@@ -66,14 +83,13 @@ impl Drop for Place {
 /// # Errors
 /// When the process has no descriptors or threads left.
 pub fn start(allowed: &[Address]) -> io::Result<Channel> {
+    patient(allowed, Patience::default())
+}
+
+fn patient(allowed: &[Address], patience: Patience) -> io::Result<Channel> {
     let (here, there) = Channel::pair()?;
-    set_socket_timeout(here.as_fd(), Timeout::Send, Some(SEND_WITHIN))?;
-    let dialler = Arc::new(Dialler {
-        allowed: allowed.iter().cloned().collect(),
-        answers: Mutex::new(here.try_clone()?),
-        busy: AtomicUsize::new(0),
-        refused: AtomicU32::new(0),
-    });
+    set_socket_timeout(here.as_fd(), Timeout::Send, Some(patience.send))?;
+    let dialler = Arc::new(Dialler::new(allowed, here.try_clone()?, patience));
     std::thread::Builder::new()
         .name("dial".to_owned())
         .spawn(move || dialler.serve(&here))?;
@@ -81,6 +97,16 @@ pub fn start(allowed: &[Address]) -> io::Result<Channel> {
 }
 
 impl Dialler {
+    fn new(allowed: &[Address], answers: Channel, patience: Patience) -> Self {
+        Self {
+            allowed: allowed.iter().cloned().collect(),
+            patience,
+            answers: Mutex::new(answers),
+            busy: AtomicUsize::new(0),
+            refused: AtomicU32::new(0),
+        }
+    }
+
     fn serve(self: Arc<Self>, requests: &Channel) {
         loop {
             match requests.receive::<DialRequest>(None) {
@@ -103,7 +129,7 @@ impl Dialler {
         let Some(place) = Place::take(self) else {
             return self.answer(id, Err(DialFailure::Busy));
         };
-        let deadline = Instant::now() + within.as_std().min(LONGEST);
+        let deadline = Instant::now() + within.as_std().min(self.patience.connect);
         let spawned = std::thread::Builder::new()
             .name("dialling".to_owned())
             .stack_size(STACK)

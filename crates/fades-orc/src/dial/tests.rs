@@ -1,12 +1,18 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use fades_task::dial::{Address, DialAnswer, DialFailure, DialRequest, Transport};
 use fades_task::quantity;
 use fades_wire::{Channel, Frame};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
 
-use super::{AT_ONCE, first, start};
+use super::{AT_ONCE, Dialler, Patience, first, patient, start};
 
 fn soon() -> Option<Instant> {
     Some(Instant::now() + Duration::from_secs(60))
@@ -195,4 +201,80 @@ fn what_is_no_request_ends_the_channel() {
     let channel = start(&[]).unwrap();
     channel.send(&"nonsense", &[], &[]).unwrap();
     assert!(channel.receive::<DialAnswer>(soon()).unwrap().is_none());
+}
+
+#[test]
+fn no_connection_takes_longer_than_the_longest() {
+    let whole = Patience::default();
+    assert_eq!(whole.connect, Duration::from_secs(60));
+    let (_silent, _waiting, port) = silent();
+    let to = at("slow", "127.0.0.1", port, Transport::Tcp);
+    let connect = Duration::from_millis(50);
+    let channel = patient(std::slice::from_ref(&to), Patience { connect, ..whole }).unwrap();
+    let request = DialRequest {
+        id: 1,
+        to,
+        within: quantity::Duration::from_secs(40),
+    };
+    let begun = Instant::now();
+    channel.send(&request, &[], &[]).unwrap();
+    let answer = answer(&channel).message;
+    assert_eq!(answer.failure, Some(DialFailure::TimedOut));
+    assert!(begun.elapsed() < Duration::from_secs(30));
+}
+
+#[test]
+fn a_broker_that_takes_no_answers_is_given_up() {
+    let whole = Patience::default();
+    assert_eq!(whole.send, Duration::from_secs(5));
+    let send = Duration::from_millis(100);
+    let channel = patient(&[], Patience { send, ..whole }).unwrap();
+    let soon = Duration::from_secs(60);
+    set_socket_timeout(channel.as_fd(), Timeout::Send, Some(soon)).unwrap();
+    let request = DialRequest {
+        id: 1,
+        to: at("a", "127.0.0.1", 1, Transport::Tcp),
+        within: quantity::Duration::from_secs(1),
+    };
+    let begun = Instant::now();
+    // Nobody reads the answers.
+    while channel.send(&request, &[], &[]).is_ok() {}
+    assert!(begun.elapsed() < soon / 2);
+}
+
+/// Counts lines of the log.
+struct Lines(Arc<AtomicU32>);
+
+impl Subscriber for Lines {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, _: &Event<'_>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+#[test]
+fn the_first_twenty_refusals_are_logged() {
+    let (here, _there) = Channel::pair().unwrap();
+    let dialler = Dialler::new(&[], here, Patience::default());
+    let lines: Arc<AtomicU32> = Arc::default();
+    let to = at("a", "127.0.0.1", 1, Transport::Tcp);
+    tracing::subscriber::with_default(Lines(Arc::clone(&lines)), || {
+        (0..50).for_each(|_| dialler.refuse(&to));
+    });
+    assert_eq!(lines.load(Ordering::Relaxed), 20);
 }
