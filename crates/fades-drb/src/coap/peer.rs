@@ -120,6 +120,8 @@ pub(super) struct Peer {
     /// What came for nobody who asks now.
     notifications: VecDeque<Answer>,
     buffer: Vec<u8>,
+    /// Before a question is asked again, at least.
+    patience: Duration,
 }
 
 /// A whole answer.
@@ -148,6 +150,7 @@ impl Peer {
             notifications: VecDeque::new(),
             // The longest datagram there is.
             buffer: vec![0; 64 << 10],
+            patience: PATIENCE,
         })
     }
 
@@ -254,7 +257,7 @@ impl Peer {
     async fn exchange(&mut self, id: u16, token: Token, bytes: &[u8]) -> Result<Answer, Fault> {
         // Devices that were asked together are not asked again together.
         let random = 1.0 + (chance() % 512) as f64 / 1024.0;
-        let mut wait = PATIENCE.mul_f64(random);
+        let mut wait = self.patience.mul_f64(random);
         let (mut sent, mut acknowledged) = (1, false);
         self.send(bytes).await?;
         let mut end = Instant::now() + wait;
@@ -376,4 +379,47 @@ async fn open(host: &str, port: u16) -> Result<UdpSocket, Fault> {
 fn name(path: &str) -> String {
     let path = path.trim_start_matches('/').chars().take(100);
     path.collect::<String>().escape_debug().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
+
+    use super::{AGAIN, Fault, PATIENCE, Peer};
+    use crate::dial::Dial;
+
+    #[test]
+    fn who_sends_all_the_time_does_not_hold_up_a_question() {
+        let device = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = device.local_addr().unwrap().port();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let over = Arc::new(AtomicBool::new(false));
+        let asked = runtime.unwrap().block_on(async {
+            let mut peer = Peer::open("127.0.0.1", port, &Dial::Direct).await?;
+            assert_eq!(peer.patience, PATIENCE);
+            peer.patience = Duration::from_millis(10);
+            let to = peer.socket.local_addr().unwrap();
+            // An answer, 2.05, to what nobody asked.
+            let other = [0x54, 0x45, 0, 1, 9, 9, 9, 9];
+            for _ in 0..2 {
+                let (device, over) = (device.try_clone().unwrap(), Arc::clone(&over));
+                std::thread::spawn(move || {
+                    while !over.load(Ordering::Relaxed) {
+                        // There may be no room at times.
+                        let _ = device.send_to(&other, to);
+                    }
+                });
+            }
+            let asked = peer.get("/t", None);
+            let asked = tokio::time::timeout(Duration::from_secs(30), asked).await;
+            asked.expect("it ends in time").map(drop)
+        });
+        over.store(true, Ordering::Relaxed);
+        assert_eq!(asked, Err(Fault::Silent { times: AGAIN + 1 }));
+    }
 }

@@ -425,3 +425,66 @@ fn answer(
         tracing::trace!("an answer came after its question");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+    use std::sync::mpsc::{TryRecvError, channel};
+    use std::time::{Duration, Instant};
+
+    use tokio::sync::mpsc;
+
+    use super::{Bus, Unit, Waiting};
+    use crate::config::ModbusSource;
+    use crate::dial::Dial;
+    use crate::live::Live;
+    use crate::modbus::line::Line;
+    use crate::notes::Notes;
+
+    #[tokio::test]
+    async fn a_question_that_is_late_or_given_up_costs_the_bus_nothing() {
+        // Nobody listens there: whoever is asked fails at once.
+        let port = TcpListener::bind("127.0.0.1:0").unwrap();
+        let config: ModbusSource = serde_json::from_value(serde_json::json!({
+            "url": format!("tcp://{}", port.local_addr().unwrap()),
+            "units": [{ "id": 1, "device": "m" }],
+            "registers": [{ "table": "holding", "address": 0, "kind": "t" }],
+        }))
+        .unwrap();
+        drop(port);
+        let notes = Arc::new(Notes::new(&[]));
+        let live = Arc::new(Live::new(&"plant".parse().unwrap(), &notes, None));
+        let (_ask, questions) = mpsc::channel(1);
+        let mut bus = Bus::new(
+            (Line::parse(&config).unwrap(), Dial::Direct),
+            [Duration::from_secs(1); 2],
+            &live,
+            vec![Unit::new(&config, &config.units[0])],
+            questions,
+        );
+        let (reply, answers) = channel();
+        let now = Instant::now();
+        let later = now + Duration::from_secs(60);
+        for (until, stop, is_asked) in [
+            (now, false, false),
+            (later, true, false),
+            (later, false, true),
+        ] {
+            let waiting = Waiting {
+                unit: 0,
+                wanted: vec![0],
+                until,
+                stop: Arc::new(AtomicBool::new(stop)),
+                reply: reply.clone(),
+            };
+            bus.serve(waiting).await;
+            assert_eq!(bus.tried.is_some(), is_asked);
+            match answers.try_recv() {
+                Ok(answer) => assert!(is_asked && answer.came.is_err()),
+                Err(e) => assert!(!is_asked && e == TryRecvError::Empty),
+            }
+        }
+    }
+}

@@ -261,8 +261,9 @@ mod tests {
     use proptest::prelude::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio_modbus::client::{rtu, tcp};
+    use tokio_serial::{SerialPort, SerialStream};
 
-    use super::{Port, ReadError};
+    use super::{Port, ReadError, Wire};
     use crate::config::Table;
     use crate::modbus::plan::Block;
 
@@ -340,6 +341,48 @@ mod tests {
         ));
         let cut = answered(Table::Holding, false, false, &[0, 0, 0]);
         assert!(matches!(cut, Err(ReadError::Broken)), "{cut:?}");
+    }
+
+    /// With the CRC of Modbus RTU: polynomial 0xA001, from 0xFFFF.
+    fn framed(bytes: &[u8]) -> Vec<u8> {
+        let crc = bytes.iter().fold(0xffff_u16, |crc, byte| {
+            (0..8).fold(crc ^ u16::from(*byte), |crc, _| {
+                crc >> 1 ^ if crc & 1 == 1 { 0xa001 } else { 0 }
+            })
+        });
+        [bytes, &crc.to_le_bytes()].concat()
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_came_too_late_is_no_answer_to_the_next_request() {
+        let (ours, mut theirs) = SerialStream::pair().unwrap();
+        // As good as the one that is expected.
+        let late = framed(&[7, 3, 4, 0, 98, 0, 99]);
+        theirs.write_all(&late).await.unwrap();
+        let whole = u32::try_from(late.len()).unwrap();
+        while ours.bytes_to_read().unwrap() < whole {
+            tokio::task::yield_now().await;
+        }
+        let mut port = Port {
+            context: rtu::attach(Wire(ours)),
+            silence: Duration::ZERO,
+            serial: true,
+            used: true,
+        };
+        let block = Block {
+            table: Table::Holding,
+            address: 3,
+            count: 2,
+            registers: vec![0],
+        };
+        let device = async {
+            theirs.read_exact(&mut [0; 8]).await.unwrap();
+            let answer = framed(&[7, 3, 4, 0, 1, 2, 3]);
+            theirs.write_all(&answer).await.unwrap();
+        };
+        let asked = port.read(7, &block, Duration::from_secs(30));
+        let (answer, ()) = tokio::join!(asked, device);
+        assert_eq!(answer.unwrap(), [1, 0x203]);
     }
 
     proptest! {

@@ -292,8 +292,16 @@ impl Passage {
 
 #[cfg(test)]
 mod tests {
-    use super::{LONGEST, Passage, REMEMBERED, SHORTEST, pause};
+    use std::sync::Arc;
+
+    use super::{
+        BATCH, LONGEST, Listener, Live, MqttSource, Passage, REMEMBERED, SHORTEST, Setting, pause,
+    };
+    use crate::dial::Dial;
     use crate::mqtt::shape::Shape;
+    use crate::notes::Notes;
+    use crate::secret::Secrets;
+    use crate::selector::Selector;
     use crate::series::MAX_SERIES;
 
     #[test]
@@ -304,6 +312,37 @@ mod tests {
             assert_eq!(pause(failures, 1.0), LONGEST);
             assert_eq!(pause(failures, 0.0), LONGEST / 2);
         }
+    }
+
+    #[test]
+    fn a_flood_is_handed_on_a_thousand_readings_at_a_time() {
+        let config = serde_json::json!({ "url": "mqtt://h", "topic": "{device}/{kind}" });
+        let config: MqttSource = serde_json::from_value(config).unwrap();
+        let notes = Arc::new(Notes::new(&[]));
+        let listener = Listener {
+            setting: Setting {
+                base: "/".into(),
+                secrets: Secrets::new("/".as_ref(), None),
+                readings: None,
+                dial: Dial::Direct,
+                room: Arc::default(),
+                runtime: None,
+            },
+            shape: Shape::compile(&config).unwrap(),
+            client: String::new(),
+            qos: 0,
+            persistent: false,
+            live: Arc::new(Live::new(&"hall".parse().unwrap(), &notes, None)),
+            status: Arc::default(),
+            hurry: Arc::default(),
+            config,
+        };
+        let mut passage = Passage::default();
+        for number in 1..3 * BATCH {
+            listener.message(&mut passage, b"d/t", b"21.5", false);
+            assert_eq!(passage.heard.len(), number % BATCH);
+        }
+        assert_eq!(listener.live.newest(&Selector::all()).len(), 1);
     }
 
     #[test]

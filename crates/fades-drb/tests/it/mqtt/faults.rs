@@ -103,6 +103,57 @@ fn certificates_are_checked_on_both_sides() {
     }
 }
 
+#[test]
+fn over_tls_a_wrong_password_and_a_wrong_authority_are_told_apart() {
+    let Some(mosquitto) = Mosquitto::prepare("mqtt_tls_password") else {
+        return;
+    };
+    certificates(mosquitto.folder.path(), "localhost");
+    let other = tempfile::tempdir().unwrap();
+    certificates(other.path(), "localhost");
+    let [ca, server, key, passwords] =
+        ["ca.pem", "server.pem", "server.key", "passwords"].map(|f| mosquitto.path(f));
+    let made = Command::new("mosquitto_passwd")
+        .args(["-b", "-c", &passwords, "fades", "right"])
+        .status();
+    assert!(made.unwrap().success());
+    let mosquitto = mosquitto.configured(&format!(
+        "password_file {passwords}\ncafile {ca}\ncertfile {server}\nkeyfile {key}"
+    ));
+    for (file, secret) in [("right", "right\n"), ("wrong", "hunter2\n")] {
+        std::fs::write(mosquitto.folder.path().join(file), secret).unwrap();
+    }
+    let others = other.path().join("ca.pem").display().to_string();
+    let said = |version: &str, ca: &str, password: &str| {
+        let tls = format!(
+            "ca-file = \"{ca}\" }}\nauth = {{ user = \"fades\", password-file = \"{password}\""
+        );
+        let sources = secured(mosquitto.port, "localhost", version, &tls);
+        tested(&Broker::start(&sources, mosquitto.folder.path())).map(drop)
+    };
+    for version in ["3.1.1", "5"] {
+        assert_eq!(said(version, "ca.pem", "right"), Ok(()));
+        let error = said(version, "ca.pem", "wrong").unwrap_err();
+        assert!(
+            error.contains("the broker refuses the node") && error.contains("auth.password-file"),
+            "{error}"
+        );
+        assert!(
+            !error.contains("certificate") && !error.contains("hunter2"),
+            "{error}"
+        );
+        // Nobody is told a password before it is known who that is.
+        for password in ["right", "wrong"] {
+            let error = said(version, &others, password).unwrap_err();
+            assert!(
+                error.contains("certificate") && error.contains("ca-file"),
+                "{error}"
+            );
+            assert!(!error.contains("refuses the node"), "{error}");
+        }
+    }
+}
+
 /// A broker of a few bytes: answers what is in `answers`, one for each packet.
 fn impostor(answers: &'static [&'static [u8]]) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
