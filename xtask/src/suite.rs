@@ -125,6 +125,9 @@ impl<'a> Suite<'a> {
         self.step("tests", |s| {
             let mut command = s.tree.cargo(&words);
             command.env("FADES_IMAGES", s.tree.images());
+            if let Some(fuzzer) = system::fuzzer() {
+                command.env("FADES_SCHEMATHESIS", fuzzer);
+            }
             s.watch(&mut command)
         })?;
         self.step("tests of the functions", |s| {

@@ -1,6 +1,7 @@
 //! Packages of the system that the tests use.
 
-use std::process::Command;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use crate::tree::{Fault, succeeds};
 
@@ -51,8 +52,37 @@ fn install(packages: &[&str]) -> Result<bool, Fault> {
             .args(["install", "-y", "-qq", "--no-install-recommends"])
             .args(packages)
             .env("DEBIAN_FRONTEND", "noninteractive")
-            .stdout(std::process::Stdio::null()),
+            .stdout(Stdio::null()),
     )
+}
+
+/// The fuzzer of the API's document, and the version that is used.
+const FUZZER: (&str, &str) = ("schemathesis", "4.32.5");
+
+/// The fuzzer's program, in an environment of its own in the user's cache:
+/// nothing of it comes into the tree or among the system's packages.
+pub(crate) fn fuzzer() -> Option<PathBuf> {
+    let (name, version) = FUZZER;
+    let home = PathBuf::from(std::env::var_os("HOME")?);
+    let folder = home.join(format!(".cache/fades-tools/{name}-{version}"));
+    let program = folder.join("bin").join(name);
+    if program.is_file() {
+        return Some(program);
+    }
+    println!("installing {name} {version}");
+    let made = run(Command::new("python3").args(["-m", "venv"]).arg(&folder));
+    let package = format!("{name}=={version}");
+    let install = ["install", "--quiet", package.as_str()];
+    if made && run(Command::new(folder.join("bin/pip")).args(install)) {
+        return Some(program);
+    }
+    eprintln!("pip could not install {package}; the test that needs it says so");
+    None
+}
+
+fn run(command: &mut Command) -> bool {
+    let ended = command.stdin(Stdio::null()).stdout(Stdio::null()).status();
+    ended.is_ok_and(|status| status.success())
 }
 
 /// Whether a program of this name can be started.

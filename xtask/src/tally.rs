@@ -8,14 +8,15 @@ use std::fmt;
 
 /// Reasons for skipping that lie in the host and not in how the tests were
 /// called.
-const FORCED: [&str; 6] = [
+const FORCED: [&str; 7] = [
     "no /dev/kvm",
     "/dev/kvm cannot be used",
     "no tmpfs can be mounted here",
     "only root can become another user",
     "only root can mount a small file system",
-    // No distribution has a package of it.
+    // No distribution has a package of these.
     "no pyarrow",
+    "no schemathesis",
 ];
 
 /// A test that did not run.

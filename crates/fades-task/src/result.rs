@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::coverage::Coverage;
@@ -12,7 +13,7 @@ use crate::quantity::Size;
 use crate::time::Time;
 
 /// State of a task.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TaskState {
     /// Accepted and stored; waits for its turn.
@@ -48,7 +49,7 @@ impl fmt::Display for TaskState {
 }
 
 /// Why a task has no answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(
     tag = "kind",
     rename_all = "kebab-case",
@@ -118,7 +119,7 @@ impl fmt::Display for Failure {
 }
 
 /// Why data could not be had.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, thiserror::Error)]
 #[serde(
     tag = "what",
     rename_all = "kebab-case",
@@ -191,7 +192,7 @@ pub enum RetrievalFailure {
 
 /// Where the time of a run went, microseconds. The five parts are disjoint and
 /// add up to the time from acceptance to the answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Breakdown {
     /// From acceptance to the start of the run.
@@ -208,7 +209,7 @@ pub struct Breakdown {
 }
 
 /// Memory of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct MemoryUse {
     /// The limit.
@@ -219,7 +220,7 @@ pub struct MemoryUse {
 }
 
 /// A task and what became of it: the one committed answer or failure.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct TaskResult {
     /// Id of the task.

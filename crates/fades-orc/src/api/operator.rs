@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
 use axum::http::request::Parts;
 use fades_task::courier::Receiver;
 use fades_task::message::BrokerReport;
@@ -16,9 +15,9 @@ use tokio::sync::oneshot;
 
 use super::plan;
 use super::problem::{BUSY, FAILED, MALFORMED, UNREADABLE};
-use super::server::{Api, Shelf, blocking, name};
+use super::server::{Api, Shelf, blocking, body, name};
 use super::types::{
-    CourierInfo, NodeInfo, PreviewRequest, Previews, Problem, ReceiverInfo, Resources,
+    BODY_MAX, CourierInfo, NodeInfo, PreviewRequest, Previews, Problem, ReceiverInfo, Resources,
 };
 use crate::driver::{Ask, Input, wall_time};
 use crate::store::Dispatched;
@@ -88,10 +87,12 @@ pub(super) async fn test_source(
 /// `POST /v1/preview`
 pub(super) async fn preview(
     State(api): Shelf,
-    parts: Parts,
-    bytes: Bytes,
+    request: Request,
 ) -> Result<Json<Previews>, Problem> {
+    let (parts, content) = request.into_parts();
+    let asked = Request::from_parts(parts.clone(), content);
     blocking(&api, move |api| api.caller(&parts)?.may_read()).await?;
+    let bytes = body(asked, BODY_MAX).await?;
     let malformed = |e: &dyn std::fmt::Display| Problem::new(MALFORMED, format!("preview: {e}"));
     let wanted: PreviewRequest = serde_json::from_slice(&bytes).map_err(|e| malformed(&e))?;
     if !(1..=Mtw::RETRIEVE_MAX).contains(&wanted.retrieve.len()) {

@@ -10,7 +10,6 @@ use axum::body::{Bytes, to_bytes};
 use axum::extract::Request;
 use axum::http::header::CONTENT_LENGTH;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use fades_task::identity::Name;
 use fades_task::time::Time;
 use tokio::net::{TcpListener, UnixListener};
@@ -20,9 +19,9 @@ use super::auth::{Nonces, TrustFile};
 use super::connection::{Door, LOCAL_MAX, REMOTE_MAX};
 use super::listen::Listeners;
 use super::problem::{FAILED, MALFORMED, METHOD, NOT_FOUND, TOO_LARGE, TOO_SLOW};
+use super::routes::ROUTES;
 use super::seats::Seats;
 use super::types::Problem;
-use super::{events, functions, operator, plan, tasks};
 use crate::config::NodeConfig;
 use crate::driver::{Input, wall_time};
 use crate::shared::Shared;
@@ -146,23 +145,11 @@ pub(super) fn name(text: &str) -> Result<Name, Problem> {
 }
 
 fn routes(api: Arc<Api>) -> Router {
-    Router::new()
-        .route("/v1/tasks", post(tasks::submit).get(tasks::list))
-        .route("/v1/tasks/{id}", get(tasks::show))
-        .route("/v1/tasks/{id}/result", get(tasks::result))
-        .route("/v1/tasks/{id}/logs", get(tasks::logs))
-        .route("/v1/tasks/{id}/readings", get(tasks::readings))
-        .route("/v1/tasks/{id}/cancel", post(tasks::cancel))
-        .route(
-            "/v1/functions",
-            post(functions::publish).get(functions::list),
-        )
-        .route("/v1/resources", get(operator::resources))
-        .route("/v1/sources/{name}/test", post(operator::test_source))
-        .route("/v1/preview", post(operator::preview))
-        .route("/v1/plan", post(plan::plan))
-        .route("/v1/node", get(operator::node))
-        .route("/v1/events", get(events::events))
+    let served = ROUTES.iter().fold(Router::new(), |router, route| {
+        // Methods of one path come together.
+        router.route(route.path, (route.serve)())
+    });
+    served
         .fallback(nowhere)
         .method_not_allowed_fallback(no_method)
         .with_state(api)

@@ -19,7 +19,7 @@ use super::auth::Caller;
 use super::follow::follow;
 use super::problem::{BUSY, CONFLICT, MALFORMED, NOT_FOUND};
 use super::server::{Api, Shelf, blocking, body, ending, name};
-use super::types::{BODY_MAX, Problem, TaskDetail, TaskList, TaskSummary, WAIT_MAX};
+use super::types::{BODY_MAX, LIST_MAX, Problem, TaskDetail, TaskList, TaskSummary, WAIT_MAX};
 use crate::core::Event;
 use crate::driver::{Input, NotTaken, ReplyTo, Submission};
 use crate::store::{Acceptance, Filter, Known};
@@ -97,6 +97,10 @@ pub(super) async fn list(
     parts: Parts,
 ) -> Result<Json<TaskList>, Problem> {
     let asked = query(asked)?;
+    if asked.limit.is_some_and(|n| !(1..=LIST_MAX).contains(&n)) {
+        let detail = format!("limit: write 1 to {LIST_MAX}");
+        return Err(Problem::new(MALFORMED, detail));
+    }
     let filter = Filter {
         state: asked.state,
         service: asked.service,

@@ -32,6 +32,7 @@ use fades_task::resource::{Device, Preview, Recording};
 use fades_task::result::Breakdown;
 pub use fades_task::result::{TaskResult, TaskState};
 use fades_task::time::Time;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Longest body of a request, bytes, but for `POST /v1/functions`.
@@ -53,7 +54,7 @@ pub const LIST_DEFAULT: u32 = 50;
 pub const PROBLEM_TYPE: &str = "application/problem+json";
 
 /// Why a request was not served (RFC 9457).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
     /// What kind of problem: `urn:fades:` and a word that programs can compare.
     pub r#type: String,
@@ -66,7 +67,7 @@ pub struct Problem {
 }
 
 /// A task in a list.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct TaskSummary {
     /// Id of the task.
@@ -120,7 +121,7 @@ impl TaskSummary {
 }
 
 /// Answer of `GET /v1/tasks`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct TaskList {
     /// The tasks, newest first.
@@ -130,7 +131,7 @@ pub struct TaskList {
 }
 
 /// Answer of `GET /v1/tasks/{id}`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct TaskDetail {
     /// Its state.
@@ -140,7 +141,7 @@ pub struct TaskDetail {
 }
 
 /// Answer of `GET /v1/tasks/{id}/logs`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Logs {
     /// Lines of the last attempt, in order.
@@ -150,7 +151,7 @@ pub struct Logs {
 }
 
 /// A line that a function logged.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct LogLine {
     /// 1 error, 2 warn, 3 info, 4 debug.
@@ -160,7 +161,7 @@ pub struct LogLine {
 }
 
 /// Body of `POST /v1/functions`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Publish {
     /// The DSSE envelope of the function's statement, as text.
@@ -173,7 +174,7 @@ pub struct Publish {
 }
 
 /// A function that a node has.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct FunctionInfo {
     /// Its name.
@@ -193,7 +194,7 @@ pub struct FunctionInfo {
 }
 
 /// Answer of `GET /v1/functions`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct FunctionList {
     /// The functions, newest first.
@@ -201,7 +202,7 @@ pub struct FunctionList {
 }
 
 /// Answer of `GET /v1/resources`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Resources {
     /// The devices that the node knows.
@@ -212,7 +213,7 @@ pub struct Resources {
 }
 
 /// Body of `POST /v1/preview`: what shall be read.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct PreviewRequest {
     /// The service that would ask; entries with `result` read its answers.
@@ -223,7 +224,7 @@ pub struct PreviewRequest {
 }
 
 /// Answer of `POST /v1/preview`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Previews {
     /// One for each entry.
@@ -231,7 +232,7 @@ pub struct Previews {
 }
 
 /// Answer of `POST /v1/plan`: what would happen to a task.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Plan {
     /// Why the task would be refused, when it would.
@@ -252,7 +253,7 @@ pub struct Plan {
 }
 
 /// Answer of `GET /v1/node`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct NodeInfo {
     /// Name of the node.
@@ -297,7 +298,7 @@ pub struct NodeInfo {
 }
 
 /// What decides whether a node can do its work; data of the event `node`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct NodeHealth {
     /// The broker is configured and ready.
@@ -312,7 +313,7 @@ pub struct NodeHealth {
 }
 
 /// Data of the events `missed` and, of `GET /v1/events`, `end`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct StreamNote {
     /// Why, and what to do.
@@ -321,7 +322,7 @@ pub struct StreamNote {
 
 /// Data of the event `again`: the lines so far are those of an attempt that
 /// was lost, and those of another follow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct LogAgain {
     /// The attempt whose lines follow.
@@ -329,7 +330,7 @@ pub struct LogAgain {
 }
 
 /// Data of the event `end` of a log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct LogEnd {
     /// The task's state; not a final one when the node ends first.
@@ -341,7 +342,7 @@ pub struct LogEnd {
 }
 
 /// An isolation on this node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct IsolationInfo {
     /// Which.
@@ -353,7 +354,7 @@ pub struct IsolationInfo {
 }
 
 /// The broker of a node.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct BrokerInfo {
     /// Configured and ready.
@@ -376,7 +377,7 @@ pub struct BrokerInfo {
 }
 
 /// The courier of a node, and what waits for it.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct CourierInfo {
     /// Configured and ready.
@@ -396,7 +397,7 @@ pub struct CourierInfo {
 }
 
 /// An inbox that a node asks for tasks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct InboxInfo {
     /// Its name.
@@ -408,7 +409,7 @@ pub struct InboxInfo {
 }
 
 /// Where answers go, and how many wait.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ReceiverInfo {
     /// `destination`, or `inbox` for answers that go back to where the task came
@@ -458,7 +459,7 @@ impl ReceiverInfo {
 }
 
 /// Tenders made ahead of need, and the templates of functions.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ShellsInfo {
     /// Wait for a task.
@@ -482,7 +483,7 @@ pub struct ShellsInfo {
 
 /// Control groups of tenders: a second bound, besides what each enforces
 /// itself.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct CgroupInfo {
     /// Memory is bounded.
@@ -494,7 +495,7 @@ pub struct CgroupInfo {
 }
 
 /// A tender that works on a task.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct TenderInfo {
     /// Its process.
@@ -504,7 +505,7 @@ pub struct TenderInfo {
 }
 
 /// Tasks by state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct TaskCounts {
     /// Wait for their turn.

@@ -9,6 +9,8 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::contract;
+
 /// Everything that is waited for arrives within this time.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -74,7 +76,9 @@ pub(crate) fn over_socket(
 ) -> std::io::Result<Answer> {
     let stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    exchange(stream, &head(method, path, authorization, body.len()), body)
+    let answer = exchange(stream, &head(method, path, authorization, body.len()), body)?;
+    contract::holds((method, path), &answer);
+    Ok(answer)
 }
 
 pub(crate) fn over_tcp(
@@ -85,7 +89,9 @@ pub(crate) fn over_tcp(
 ) -> std::io::Result<Answer> {
     let stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    exchange(stream, &head(method, path, authorization, body.len()), body)
+    let answer = exchange(stream, &head(method, path, authorization, body.len()), body)?;
+    contract::holds((method, path), &answer);
+    Ok(answer)
 }
 
 /// A connection that is kept.
@@ -185,7 +191,10 @@ impl Stream {
                 Some(("id", id)) => told.id = id.to_owned(),
                 Some(("event", name)) => told.name = name.to_owned(),
                 Some(("data", data)) => told.data = serde_json::from_str(data).unwrap(),
-                _ if line.is_empty() && !told.name.is_empty() => return Some(told),
+                _ if line.is_empty() && !told.name.is_empty() => {
+                    contract::tells(&told);
+                    return Some(told);
+                }
                 _ => {}
             }
         }

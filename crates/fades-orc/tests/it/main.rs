@@ -2,9 +2,11 @@
 //! its files and its processes.
 
 mod client;
+mod contract;
 mod deaths;
 mod events;
 mod life;
+mod openapi;
 mod places;
 mod pool;
 mod questions;

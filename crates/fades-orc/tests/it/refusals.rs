@@ -179,6 +179,13 @@ fn paths_methods_and_queries_that_do_not_exist_are_named() {
     node.ask("DELETE", "/v1/tasks", b"").refuses(405, "DELETE");
     node.get("/v1/tasks?color=red").refuses(400, "color");
     node.get("/v1/tasks?state=asleep").refuses(400, "asleep");
+    for limit in ["0", "501"] {
+        let path = format!("/v1/tasks?limit={limit}");
+        node.get(&path).refuses(400, "limit: write 1 to 500");
+    }
+    let large = vec![b' '; (1 << 20) + 1];
+    node.post("/v1/preview", &large)
+        .refuses(413, "1048576 bytes");
     node.get("/v1/tasks/a%2Fb").refuses(400, "no name");
     node.get("/v1/tasks/t1/result?wait=soon")
         .refuses(400, "no duration");
