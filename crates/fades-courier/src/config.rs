@@ -24,7 +24,8 @@ pub use destination::{Destination, FolderDestination, HttpDestination, MqttDesti
 pub use fades_outside::connection::{Auth, SecretFile};
 pub use fades_outside::mqtt::MqttVersion;
 pub use inbox::{FolderInbox, HttpInbox, Inbox};
-pub use topic::Topic;
+
+pub(crate) use topic::Topic;
 
 /// Where tasks come from and where answers go, by name.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]

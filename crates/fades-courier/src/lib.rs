@@ -4,5 +4,23 @@
 //!
 //! * [`config`]: the `[inbox.NAME]` and `[destination.NAME]` tables of a node's
 //!   configuration.
+//! * [`process`]: the courier as a process, `run_confined(control)`.
+//!
+//! ```text
+//! inbox thread ─► desk ─► Letter … Verdict ─► inbox thread ─► inbox
+//! Deliver ─► deliveries ─► one of a few threads ─► destination ─► (Not)Delivered
+//! ```
+//! What inboxes and destinations can rely on is in `docs/inbox.md` and
+//! `docs/destinations.md`.
 
 pub mod config;
+pub mod process;
+
+mod confine;
+mod deliver;
+mod desk;
+mod inbox;
+mod pace;
+mod report;
+mod stop;
+mod web;

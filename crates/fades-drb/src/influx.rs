@@ -111,6 +111,7 @@ impl Influx {
             tls: config.tls.clone(),
             times,
             gzip: config.gzip,
+            agent: "fades".to_owned(),
         };
         let client = Client::new(&config.url, access, &setting.means())?;
         let place = config.database.as_ref().or(config.bucket.as_ref());

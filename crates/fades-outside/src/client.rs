@@ -76,6 +76,8 @@ pub struct Access {
     pub times: Times,
     /// Answers may be compressed.
     pub gzip: bool,
+    /// The program that asks.
+    pub agent: String,
 }
 
 /// With what whoever talks to the outside is provided.
@@ -333,7 +335,7 @@ impl Client {
             .max_redirects_will_error(false)
             .proxy(None)
             .tls_config(tls)
-            .user_agent("fades")
+            .user_agent(self.access.agent.as_str())
             .accept_encoding(if self.access.gzip { "gzip" } else { "identity" })
             .timeout_global(times.whole)
             .timeout_resolve(Some(times.connect))

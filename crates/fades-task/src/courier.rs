@@ -27,6 +27,9 @@ pub const LETTERS_MAX: usize = 32;
 /// Most bytes of a letter.
 pub const LETTER_MAX: usize = 1 << 20;
 
+/// Most parcels whose outcome is not known; what is more is not delivered.
+pub const PARCELS_MAX: usize = 64;
+
 /// Orchestrator → courier.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]

@@ -104,7 +104,10 @@ enum Command {
 
     /// The broker of a node; started by the node itself
     #[command(hide = true)]
-    Broker(operate::node::BrokerArgs),
+    Broker(operate::node::ChildArgs),
+    /// The courier of a node; started by the node itself
+    #[command(hide = true)]
+    Courier(operate::node::ChildArgs),
 }
 
 impl Cli {
@@ -135,6 +138,7 @@ impl Cli {
             Command::Verify(args) => keys::verify::run(&args, session),
             Command::Schema(args) => schema::run(&args, session),
             Command::Broker(args) => operate::node::run_broker(&args),
+            Command::Courier(args) => operate::node::run_courier(&args),
         }
     }
 }

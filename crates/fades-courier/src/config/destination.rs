@@ -156,8 +156,7 @@ impl HttpDestination {
     }
 
     /// Whom it trusts, and the node's own certificate.
-    #[must_use]
-    pub fn tls(&self) -> Tls {
+    pub(crate) fn tls(&self) -> Tls {
         Tls {
             ca_file: self.ca_file.clone(),
             certificate_file: self.certificate_file.clone(),
@@ -193,8 +192,7 @@ impl MqttDestination {
     }
 
     /// Whom it trusts, and the node's own certificate.
-    #[must_use]
-    pub fn tls(&self) -> Tls {
+    pub(crate) fn tls(&self) -> Tls {
         Tls {
             ca_file: self.ca_file.clone(),
             certificate_file: self.certificate_file.clone(),

@@ -112,8 +112,7 @@ impl HttpInbox {
     }
 
     /// Whom it trusts, and the node's own certificate.
-    #[must_use]
-    pub fn tls(&self) -> Tls {
+    pub(crate) fn tls(&self) -> Tls {
         Tls {
             ca_file: self.ca_file.clone(),
             certificate_file: self.certificate_file.clone(),

@@ -6,7 +6,7 @@ use fades_task::identity::Name;
 
 /// A topic of MQTT in which names stand for what is delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Topic(Vec<Part>);
+pub(crate) struct Topic(Vec<Part>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Part {
@@ -22,11 +22,8 @@ enum Part {
 const LONGEST: usize = 1024;
 
 impl Topic {
-    /// Reads a topic.
-    ///
-    /// # Errors
-    /// When nothing can be published to it.
-    pub fn parse(text: &str) -> Result<Self, FieldError> {
+    /// Reads a topic; an error when nothing can be published to it.
+    pub(crate) fn parse(text: &str) -> Result<Self, FieldError> {
         let wrong = |reason: String| FieldError::new("topic", reason);
         if text.is_empty() || text.len() > LONGEST {
             return Err(wrong(format!("has 1 to {LONGEST} bytes")));
@@ -68,8 +65,7 @@ impl Topic {
     }
 
     /// The topic of a parcel. A [`Name`] has nothing in it that means more in a topic.
-    #[must_use]
-    pub fn of(&self, node: &Name, parcel: &Parcel) -> String {
+    pub(crate) fn of(&self, node: &Name, parcel: &Parcel) -> String {
         let parts = self.0.iter().map(|part| match part {
             Part::Text(text) => text.clone(),
             Part::Node => node.to_string(),

@@ -96,6 +96,7 @@ impl Place {
             tls: config.tls.clone(),
             times,
             gzip: true,
+            agent: "fades".to_owned(),
         };
         let client = Client::new(&address.url, access, &setting.means())?;
         let rule = Rule {

@@ -29,6 +29,7 @@ fn signing(url: &str, auth: Option<&Auth>, base: &Path) -> Client {
         tls: None,
         times,
         gzip: false,
+        agent: "fades".to_owned(),
     };
     Client::new(url, access, &means).unwrap()
 }

@@ -84,10 +84,11 @@ impl Reach {
         reach
     }
 
-    /// Notes whether the node's own folder is below one that is read.
+    /// Notes whether the node's own folder is below one that is read or written.
     pub fn note_own(&mut self, base: &Path) {
-        let mut read = self.read.iter().filter(|p| p.is_dir());
-        self.own = read.find(|p| base.starts_with(p)).cloned();
+        let folders = self.read.iter().chain(&self.write);
+        let mut folders = folders.filter(|p| p.is_dir());
+        self.own = folders.find(|p| base.starts_with(p)).cloned();
     }
 
     fn gather(&mut self, key: &str, value: &Value, base: &Path, credentials: Option<&Path>) {

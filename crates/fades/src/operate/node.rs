@@ -1,5 +1,6 @@
 //! `fades node`: runs a node; and the broker that it starts.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use fades_orc::api::types::{BrokerInfo, IsolationInfo};
@@ -27,7 +28,7 @@ pub(crate) struct Args {
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct BrokerArgs {
+pub(crate) struct ChildArgs {
     /// What to log
     #[arg(long, value_name = "LEVEL", default_value = "warn")]
     log: String,
@@ -204,14 +205,26 @@ fn announce(
 }
 
 /// The broker's life, in a process of its own.
-pub(crate) fn run_broker(args: &BrokerArgs) -> Result<Outcome, Problem> {
+pub(crate) fn run_broker(args: &ChildArgs) -> Result<Outcome, Problem> {
     log_to_stderr(&args.log)?;
-    let control = inherited::control().ok_or_else(|| {
-        Problem::new("there is no node to serve").remedy("the node starts it: fades node")
-    })?;
-    fades_drb::process::run_confined(control.into())
+    fades_drb::process::run_confined(control()?.into())
         .or_problem(|| "the broker ended".to_owned())?;
     Ok(Outcome::Done)
+}
+
+/// The courier's life, in a process of its own.
+pub(crate) fn run_courier(args: &ChildArgs) -> Result<Outcome, Problem> {
+    log_to_stderr(&args.log)?;
+    fades_courier::process::run_confined(control()?.into())
+        .or_problem(|| "the courier ended".to_owned())?;
+    Ok(Outcome::Done)
+}
+
+/// The channel to the node that started this program.
+fn control() -> Result<OwnedFd, Problem> {
+    inherited::control().ok_or_else(|| {
+        Problem::new("there is no node to serve").remedy("the node starts it: fades node")
+    })
 }
 
 fn log_to_stderr(level: &str) -> Result<(), Problem> {
