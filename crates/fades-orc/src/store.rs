@@ -203,7 +203,7 @@ impl Store {
         images::sync_folder(folder)?;
         let sql = |e| schema::sql_error(&path, "reading the store", e);
         let open = rows::open(&connection).map_err(sql)?;
-        let counts = rows::counts(&connection).map_err(sql)?;
+        let counts = rows::counts(&connection, None).map_err(sql)?;
         let functions = rows::functions(&connection).map_err(sql)?;
         Ok(Self {
             folder: folder.to_owned(),
@@ -290,6 +290,14 @@ impl Store {
     #[must_use]
     pub fn counts(&self) -> TaskCounts {
         self.recent().counts()
+    }
+
+    /// How many tasks of these services there are in each state.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn counts_of(&self, services: &[Name]) -> Result<TaskCounts, StoreError> {
+        rows::counts(&self.connection(), Some(services)).map_err(|e| self.sql("counting tasks", e))
     }
 
     /// A task that is open or ended a moment ago; never waits for a disk.

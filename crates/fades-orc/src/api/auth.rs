@@ -203,6 +203,18 @@ impl Caller {
         }
     }
 
+    /// The services whose tasks they may read; `None` is all of them.
+    pub(super) fn services(&self) -> Result<Option<Vec<Name>>, Problem> {
+        match self {
+            Self::Signed(request)
+                if request.key().has(Role::Submit) && !request.key().has(Role::Read) =>
+            {
+                Ok(Some(request.key().services.clone()))
+            }
+            _ => self.may_read().map(|()| None),
+        }
+    }
+
     /// Whether they may cancel a task of `service`.
     pub(super) fn may_cancel(&self, service: &Name) -> Result<(), Problem> {
         match self {

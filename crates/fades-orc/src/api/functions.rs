@@ -69,8 +69,13 @@ fn check_contract(statement: &FunctionStatement, abi: (u16, u16)) -> Result<(), 
 /// `GET /v1/functions`
 pub(super) async fn list(State(api): Shelf, parts: Parts) -> Result<Json<FunctionList>, Problem> {
     blocking(&api, move |api| {
-        api.caller(&parts)?.may_plan()?;
-        let functions = api.store.functions()?;
+        let caller = api.caller(&parts)?;
+        caller.may_plan()?;
+        let mut functions = api.store.functions()?;
+        if caller.may_read().is_err() {
+            // That would tell when others ask.
+            functions.iter_mut().for_each(|f| f.last_use = None);
+        }
         Ok(Json(FunctionList { functions }))
     })
     .await

@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::http::request::Parts;
 use fades_task::courier::Receiver;
+use fades_task::identity::Name;
 use fades_task::message::BrokerReport;
 use fades_task::mtw::{Mtw, Retrieve};
 use fades_task::quantity;
@@ -17,7 +18,8 @@ use super::plan;
 use super::problem::{BUSY, FAILED, MALFORMED, UNREADABLE};
 use super::server::{Api, Shelf, blocking, body, name};
 use super::types::{
-    BODY_MAX, CourierInfo, NodeInfo, PreviewRequest, Previews, Problem, ReceiverInfo, Resources,
+    BODY_MAX, BrokerInfo, CgroupInfo, CourierInfo, NodeInfo, PreviewRequest, Previews, Problem,
+    ReceiverInfo, Resources, ShellsInfo,
 };
 use crate::driver::{Ask, Input, wall_time};
 use crate::store::Dispatched;
@@ -115,8 +117,13 @@ pub(super) async fn preview(
 /// `GET /v1/node`
 pub(super) async fn node(State(api): Shelf, parts: Parts) -> Result<Json<NodeInfo>, Problem> {
     blocking(&api, move |api| {
-        api.caller(&parts)?.may_plan()?;
-        Ok(Json(describe(api)?))
+        let caller = api.caller(&parts)?;
+        caller.may_plan()?;
+        let info = describe(api)?;
+        match caller.services()? {
+            None => Ok(Json(info)),
+            Some(services) => Ok(Json(for_services(api, info, &services)?)),
+        }
     })
     .await
 }
@@ -152,6 +159,28 @@ fn describe(api: &Api) -> Result<NodeInfo, Problem> {
         functions,
         development_keys: development.map(|k| k.name.clone()).collect(),
         store_error: live.store_error.clone(),
+    })
+}
+
+/// What concerns whoever asks for these services: what the node is and takes,
+/// and nothing that tells what others do.
+fn for_services(api: &Api, info: NodeInfo, services: &[Name]) -> Result<NodeInfo, Problem> {
+    let own = |task: &Name| {
+        let summary = api.store.summary(task).ok().flatten();
+        summary.is_some_and(|s| services.contains(&s.service))
+    };
+    Ok(NodeInfo {
+        broker: BrokerInfo {
+            up: info.broker.up,
+            ..BrokerInfo::default()
+        },
+        courier: None,
+        tenders: info.tenders.into_iter().filter(|t| own(&t.task)).collect(),
+        shells: ShellsInfo::default(),
+        cgroup: CgroupInfo::default(),
+        tasks: api.store.counts_of(services)?,
+        development_keys: Vec::new(),
+        ..info
     })
 }
 

@@ -22,8 +22,12 @@ pub(super) async fn plan(State(api): Shelf, request: Request) -> Result<Json<Pla
     let request = Request::from_parts(parts.clone(), content);
     let bytes = body(request, BODY_MAX).await?;
     let (mut plan, service, dtos) = blocking(&api, move |api| {
-        api.caller(&parts)?.may_plan()?;
-        decide(api, &bytes)
+        let caller = api.caller(&parts)?;
+        caller.may_plan()?;
+        let decided = decide(api, &bytes)?;
+        // Entries with `result` would show what its tasks answered.
+        caller.may_read_of(&decided.1)?;
+        Ok(decided)
     })
     .await?;
     if !dtos.is_empty() {

@@ -117,6 +117,11 @@ impl From<StoreError> for Problem {
             StoreError::OtherTask { .. } | StoreError::NotOpen { .. } => CONFLICT,
             _ => FAILED,
         };
+        if let StoreError::OtherTask { id, .. } = &error {
+            // Who signed that one may be none of the asker's business.
+            let detail = format!("{id} is another task already: choose a new id");
+            return Self::new(kind, detail);
+        }
         Self::new(kind, chain(&error))
     }
 }

@@ -101,17 +101,21 @@ pub(super) async fn list(
         let detail = format!("limit: write 1 to {LIST_MAX}");
         return Err(Problem::new(MALFORMED, detail));
     }
-    let filter = Filter {
+    let mut filter = Filter {
         state: asked.state,
-        service: asked.service,
+        services: asked.service.map(|service| vec![service]),
         limit: asked.limit,
         after: asked.after,
     };
     blocking(&api, move |api| {
         let caller = api.caller(&parts)?;
-        match &filter.service {
-            Some(service) => caller.may_read_of(service)?,
-            None => caller.may_read()?,
+        match &filter.services {
+            Some(asked) => asked.iter().try_for_each(|s| caller.may_read_of(s))?,
+            None => filter.services = caller.services()?,
+        }
+        if let Some(after) = &filter.after {
+            let unknown = |_| Problem::new(MALFORMED, format!("after: there is no task {after}"));
+            readable_by(api, after, &caller).map_err(unknown)?;
         }
         Ok(Json(api.store.list(&filter)?))
     })
@@ -125,39 +129,24 @@ pub(super) fn no_task(id: &Name) -> Problem {
     )
 }
 
-/// Whether `parts` come from somebody who may read this task, if there is one.
-fn check_reader(
-    api: &Api,
-    id: &Name,
-    parts: &Parts,
-    summary: Option<&TaskSummary>,
-) -> Result<(), Problem> {
-    let caller = api.caller(parts)?;
-    match summary {
-        Some(summary) => caller.may_read_of(&summary.service),
-        None => {
-            caller.may_plan()?;
-            Err(no_task(id))
-        }
-    }
+/// Whether `caller` may read this task, if there is one. To those who may not,
+/// it is not there: nobody learns the ids of others.
+fn check_reader(caller: &Caller, id: &Name, summary: Option<&TaskSummary>) -> Result<(), Problem> {
+    caller.may_plan()?;
+    let readable = summary.is_some_and(|s| caller.may_read_of(&s.service).is_ok());
+    if readable { Ok(()) } else { Err(no_task(id)) }
 }
 
 /// The task, if there is one and `caller` may read it.
 pub(super) fn readable_by(api: &Api, id: &Name, caller: &Caller) -> Result<TaskSummary, Problem> {
-    match api.store.summary(id)? {
-        Some(summary) => caller.may_read_of(&summary.service).map(|()| summary),
-        None => {
-            caller.may_plan()?;
-            Err(no_task(id))
-        }
-    }
+    let summary = api.store.summary(id)?;
+    check_reader(caller, id, summary.as_ref())?;
+    summary.ok_or_else(|| no_task(id))
 }
 
 /// The task, if there is one and `parts` come from somebody who may read it.
 fn readable(api: &Api, id: &Name, parts: &Parts) -> Result<TaskSummary, Problem> {
-    let summary = api.store.summary(id)?;
-    check_reader(api, id, parts, summary.as_ref())?;
-    summary.ok_or_else(|| no_task(id))
+    readable_by(api, id, &api.caller(parts)?)
 }
 
 /// `GET /v1/tasks/{id}`
@@ -192,7 +181,7 @@ pub(super) async fn result(
     let wait = query(asked)?.wait.unwrap_or(quantity::Duration(0));
     match api.store.known(&id) {
         // Nothing here takes long.
-        Some(known) => check_reader(&api, &id, &parts, Some(known.summary()))?,
+        Some(known) => check_reader(&api.caller(&parts)?, &id, Some(known.summary()))?,
         None => {
             let id = id.clone();
             blocking(&api, move |api| readable(api, &id, &parts)).await?;
@@ -334,10 +323,7 @@ pub(super) async fn cancel(
 }
 
 fn ask_to_cancel(api: &Api, caller: &Caller, id: Name) -> Result<(), Problem> {
-    let Some(task) = api.store.summary(&id)? else {
-        caller.may_plan()?;
-        return Err(no_task(&id));
-    };
+    let task = readable_by(api, &id, caller)?;
     caller.may_cancel(&task.service)?;
     match task.state {
         TaskState::Queued | TaskState::Running => {

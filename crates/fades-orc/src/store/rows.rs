@@ -37,8 +37,8 @@ pub struct StoredTask {
 pub struct Filter {
     /// Only in this state.
     pub state: Option<TaskState>,
-    /// Only of this service.
-    pub service: Option<Name>,
+    /// Only of these services.
+    pub services: Option<Vec<Name>>,
     /// At most so many.
     pub limit: Option<u32>,
     /// Only older ones than this.
@@ -308,14 +308,14 @@ pub(super) fn list(connection: &Connection, filter: &Filter) -> rusqlite::Result
     let mut statement = connection.prepare(
         "SELECT * FROM tasks
          WHERE (:state IS NULL OR state = :state)
-           AND (:service IS NULL OR service = :service)
+           AND (:services IS NULL OR service IN (SELECT value FROM json_each(:services)))
            AND (:after IS NULL OR seq < (SELECT seq FROM tasks WHERE id = :after))
          ORDER BY seq DESC LIMIT :limit",
     )?;
     let rows = statement.query_map(
         named_params! {
             ":state": filter.state.map(state_word),
-            ":service": filter.service.as_ref().map(Name::as_str),
+            ":services": filter.services.as_deref().map(json_list),
             ":after": filter.after.as_ref().map(Name::as_str),
             ":limit": limit + 1,
         },
@@ -328,10 +328,23 @@ pub(super) fn list(connection: &Connection, filter: &Filter) -> rusqlite::Result
     Ok(TaskList { tasks, next })
 }
 
-pub(super) fn counts(connection: &Connection) -> rusqlite::Result<TaskCounts> {
+/// A list for `json_each`.
+fn json_list(names: &[Name]) -> String {
+    let names: Vec<&str> = names.iter().map(Name::as_str).collect();
+    super::group::json(&names)
+}
+
+/// How many tasks there are in each state; with services, of those only.
+pub(super) fn counts(
+    connection: &Connection,
+    services: Option<&[Name]>,
+) -> rusqlite::Result<TaskCounts> {
     let mut counts = TaskCounts::default();
-    let mut statement = connection.prepare("SELECT state, count(*) FROM tasks GROUP BY state")?;
-    let mut rows = statement.query([])?;
+    let mut statement = connection.prepare(
+        "SELECT state, count(*) FROM tasks
+         WHERE ?1 IS NULL OR service IN (SELECT value FROM json_each(?1)) GROUP BY state",
+    )?;
+    let mut rows = statement.query([services.map(json_list)])?;
     while let Some(row) = rows.next()? {
         let count = row.get::<_, i64>(1)?.unsigned_abs();
         match row.get::<_, State>(0)?.0 {

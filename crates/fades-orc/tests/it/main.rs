@@ -13,3 +13,4 @@ mod questions;
 mod refusals;
 mod shells;
 mod site;
+mod tenants;

@@ -107,10 +107,10 @@ fn over_tcp_everybody_signs_and_over_the_socket_a_signature_counts_instead_of_th
     assert_eq!(node.ask_as(&own, "GET", "/v1/tasks/t1").status, 200);
     let foreign = header(4, "GET", "/v1/tasks/t1", "n6");
     node.ask_as(&foreign, "GET", "/v1/tasks/t1")
-        .refuses(403, "may not read");
+        .refuses(404, "no task t1");
     let foreign = header(4, "POST", "/v1/tasks/t1/cancel", "n7");
     node.ask_as(&foreign, "POST", "/v1/tasks/t1/cancel")
-        .refuses(403, "does not speak for");
+        .refuses(404, "no task t1");
     let reader = header(3, "POST", "/v1/tasks/t1/cancel", "n8");
     node.ask_as(&reader, "POST", "/v1/tasks/t1/cancel")
         .refuses(403, "may not submit");
