@@ -281,3 +281,18 @@ fn without_an_acknowledgement_nothing_is_delivered() {
         );
     }
 }
+
+#[test]
+fn deliveries_under_one_name_do_not_end_each_other() {
+    let Some(mosquitto) = Mosquitto::start("MQTT client-id", "allow_anonymous true") else {
+        return;
+    };
+    let url = format!("mqtt://127.0.0.1:{}", mosquitto.port);
+    let mut node = Node::start(&to("a", &url, "topic = \"x\"\nclient-id = \"harbour\""));
+    for parcel in 0..12 {
+        node.deliver(parcel, "destination.a", b"{}");
+    }
+    for parcel in 0..12 {
+        node.outcome(parcel).unwrap();
+    }
+}
