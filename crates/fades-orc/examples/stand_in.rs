@@ -9,10 +9,11 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
-use fades_orc::api::types::IsolationInfo;
-use fades_orc::config::{BrokerConfig, NodeConfig};
+use fades_orc::api::types::{IsolationInfo, Reloaded};
+use fades_orc::config::{BrokerConfig, NodeConfig, Reread};
 use fades_orc::node::Node;
 use fades_task::cbor;
 use fades_task::coverage::Coverage;
@@ -50,10 +51,30 @@ fn act() -> Outcome<()> {
         Some("broker") => broker(),
         Some("node") => {
             let folder = arguments.next().ok_or("node FOLDER")?;
-            Ok(Node::run(config(Path::new(&folder))?, |_| ())?)
+            let folder = PathBuf::from(folder);
+            let mut configured = config(&folder)?;
+            configured.reread = Some(Reread(Arc::new(move || reread(&folder))));
+            Ok(Node::run(configured, |_| ())?)
         }
         other => Err(format!("start this as tender, broker or node, not as {other:?}").into()),
     }
+}
+
+fn or_default<T: Default + serde::de::DeserializeOwned>(value: &Value) -> Outcome<T> {
+    match value {
+        Value::Null => Ok(T::default()),
+        value => Ok(serde_json::from_value(value.clone())?),
+    }
+}
+
+/// The configuration as it is now; says that all of it changed.
+fn reread(folder: &Path) -> Result<(NodeConfig, Reloaded), String> {
+    let new = config(folder).map_err(|e| e.to_string())?;
+    let reloaded = Reloaded {
+        changed: vec!["queue.policy".to_owned()],
+        restart: vec!["node.name".to_owned()],
+    };
+    Ok((new, reloaded))
 }
 
 /// The configuration in `node.json`, with the stand-ins beside it.
@@ -91,7 +112,10 @@ fn config(folder: &Path) -> Outcome<NodeConfig> {
             Some(ms) => Duration::from_millis(ms),
             None => fades_orc::config::SPARE_FOR,
         },
-        order: fades_task::policy::Order::default(),
+        order: or_default(&settings["queue"])?,
+        allowances: or_default(&settings["limits"])?,
+        zone: fades_task::time::Zone::default(),
+        reread: None,
         memory: Size(settings["memory"].as_u64().unwrap_or(64 << 20)),
         caps: Limits {
             memory: Size(32 << 20),

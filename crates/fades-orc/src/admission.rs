@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use crate::api::types::FunctionInfo;
 use crate::config::{NodeConfig, QUEUE_MAX};
+use crate::core::OverLimit;
 
 /// Most destinations of one answer.
 pub const DESTINATIONS_MAX: usize = 16;
@@ -107,6 +108,9 @@ pub enum Refusal {
         /// How many.
         have: usize,
     },
+    /// The service has used what it may.
+    #[error(transparent)]
+    OverLimit(#[from] OverLimit),
     /// Too many tasks wait.
     #[error("{QUEUE_MAX} tasks wait already: try again when some have ended")]
     QueueFull,

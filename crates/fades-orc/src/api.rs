@@ -15,6 +15,7 @@ mod operator;
 mod plan;
 pub(crate) mod problem;
 mod routes;
+mod scheduling;
 mod seats;
 pub(crate) mod server;
 mod tasks;

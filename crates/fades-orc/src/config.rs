@@ -1,18 +1,23 @@
 //! What a node is told at its start, resolved: nothing here can be wrong in
 //! itself any more.
 
+mod reload;
+
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use fades_task::allowance::Allowances;
 use fades_task::dial::Address;
 use fades_task::identity::Name;
 use fades_task::limits::Limits;
 use fades_task::policy::Order;
 use fades_task::quantity::Size;
+use fades_task::time::Zone;
 
+pub use self::reload::{Reader, Reread, is_live};
 use crate::api::types::IsolationInfo;
 use crate::core::{Capacity, Rules};
 
@@ -51,6 +56,12 @@ pub struct NodeConfig {
     pub memory: Size,
     /// The order of tasks that wait.
     pub order: Order,
+    /// What each service may use.
+    pub allowances: Allowances,
+    /// What a day is.
+    pub zone: Zone,
+    /// Reads all of this anew, when that is possible.
+    pub reread: Option<Reread>,
     /// For how long a peak of runs at once keeps tenders waiting at least.
     pub spare_for: Duration,
     /// The largest limits that a task may ask for.
@@ -77,10 +88,11 @@ impl NodeConfig {
 
     /// What the core goes by.
     #[must_use]
-    pub const fn rules(&self) -> Rules {
+    pub fn rules(&self) -> Rules {
         Rules {
             capacity: self.capacity(),
             order: self.order,
+            allowances: self.allowances.clone(),
         }
     }
 }

@@ -25,24 +25,31 @@ pub mod outbox;
 mod outcome;
 mod part;
 mod queue;
+mod quota;
 mod room;
 mod run;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
+use fades_task::allowance::Allowances;
 use fades_task::identity::Name;
 use fades_task::mtw::Mtw;
 use fades_task::policy::Order;
 use fades_task::quantity::Duration;
 use fades_task::result::Failure;
+use fades_task::time::{Time, Zone};
+
+use crate::api::types::{Scheduling, ServiceUse};
 
 pub use self::effect::{Change, Commit, Effect};
 pub use self::event::{Event, Now, Part, RunId, Task, TenderEvent, Tick, Timer};
 use self::outbox::{LineReport, Mail, Outbox};
 use self::outcome::Outcome;
 use self::part::Supervised;
-use self::queue::Queue;
+use self::queue::{Fit, Queue};
 pub use self::queue::{PASSED_FOR, WINDOW};
+use self::quota::Quota;
+pub use self::quota::{Charge, OverLimit, Used};
 use self::room::Room;
 pub use self::room::{Capacity, Need};
 use self::run::{Run, Settled};
@@ -82,6 +89,8 @@ pub struct Rules {
     pub capacity: Capacity,
     /// The order of tasks that wait.
     pub order: Order,
+    /// What each service may use.
+    pub allowances: Allowances,
 }
 
 /// All tasks that have not ended, and what works on them.
@@ -89,6 +98,7 @@ pub struct Rules {
 pub struct Core {
     room: Room,
     queue: Queue,
+    quota: Quota,
     runs: BTreeMap<RunId, Run>,
     next_run: u64,
     broker: Supervised,
@@ -98,12 +108,14 @@ pub struct Core {
 }
 
 impl Core {
-    /// Nothing accepted, nothing started. Without `mail` there is no courier.
+    /// Nothing accepted, nothing started. `zone`: what a day is. Without `mail`
+    /// there is no courier.
     #[must_use]
-    pub fn new(rules: &Rules, mail: Option<Mail>) -> Self {
+    pub fn new(rules: Rules, zone: Zone, mail: Option<Mail>) -> Self {
         Self {
             room: Room::new(rules.capacity),
             queue: Queue::new(rules.order),
+            quota: Quota::new(rules.allowances, zone),
             runs: BTreeMap::new(),
             next_run: 1,
             broker: Supervised::new(Part::Broker),
@@ -125,6 +137,35 @@ impl Core {
         self.queue.len()
     }
 
+    /// Which task is next, and what services use.
+    #[must_use]
+    pub fn scheduling(&self) -> Scheduling {
+        let mut services = self.quota.services();
+        services.extend(self.queue.services().cloned());
+        let mut services: Vec<_> = services.into_iter().map(|s| self.service_use(s)).collect();
+        services.sort_by(|a, b| a.service.cmp(&b.service));
+        let (day, day_ends) = self.day();
+        Scheduling {
+            order: self.queue.order(),
+            day,
+            day_ends,
+            services,
+        }
+    }
+
+    fn service_use(&self, service: Name) -> ServiceUse {
+        let used = self.quota.used(&service);
+        ServiceUse {
+            allowance: self.quota.allowance(&service),
+            runs: self.quota.runs(&service),
+            waiting: self.queue.ready_of(&service),
+            cpu: used.cpu,
+            bytes: used.bytes,
+            spent: self.quota.is_spent(&service),
+            service,
+        }
+    }
+
     /// Whether a timer may still come to something.
     #[must_use]
     pub fn awaits(&self, timer: &Timer) -> bool {
@@ -134,6 +175,7 @@ impl Core {
             }
             Timer::TooLate(_)
             | Timer::Retry
+            | Timer::Day
             | Timer::Restart(_)
             | Timer::PartReady(..)
             | Timer::PartPing(..)
@@ -149,11 +191,14 @@ impl Core {
         if self.queue.has_ready(now.tick) || self.ending || !self.broker.is_up() {
             return 0;
         }
-        let mut room = self.room;
+        let (mut room, mut more) = (self.room, HashMap::new());
         tasks
             .take_while(|mtw| {
                 let need = room.capacity.need(mtw);
-                let fits = room.fits(need);
+                let more = more.entry(&mtw.task.service).or_insert(0);
+                *more += 1;
+                let fits = room.fits(need) == Fit::Now
+                    && self.quota.has_room_for(&mtw.task.service, *more);
                 if fits {
                     room.take(need);
                 }
@@ -162,10 +207,42 @@ impl Core {
             .count()
     }
 
+    /// Whether a service may hand in one more task now. If so, the task counts.
+    ///
+    /// # Errors
+    /// Why not, and when again.
+    pub fn admit(&mut self, now: Now, service: &Name) -> Result<(), OverLimit> {
+        self.quota.admit(now, service)
+    }
+
+    /// Whether there is anything of which a service may hand in or use only so
+    /// much.
+    #[must_use]
+    pub fn is_bounded(&self, service: &Name) -> bool {
+        let allowance = self.quota.allowance(service);
+        allowance.rate.is_some() || allowance.cpu.is_some() || allowance.bytes.is_some()
+    }
+
+    /// Tells what services used today, before this core was made.
+    pub fn recall(&mut self, now: Now, used: impl IntoIterator<Item = (Name, Used)>) {
+        self.quota.recall(now.time, used);
+        self.open_lanes();
+    }
+
+    /// The day to which what ends now is counted: its first moment, and the
+    /// next day's.
+    #[must_use]
+    pub const fn day(&self) -> (Time, Time) {
+        self.quota.day()
+    }
+
     /// What shall be done now that `event` happened.
     #[must_use]
     pub fn step(&mut self, now: Now, event: Event) -> Vec<Effect> {
         let mut effects = Vec::new();
+        if self.quota.turn(now.time) {
+            self.open_lanes();
+        }
         match event {
             Event::Start => {
                 effects.extend(self.broker.start(now.tick));
@@ -197,6 +274,7 @@ impl Core {
                 effects.extend(self.outbox.not_delivered(now, parcel, why));
             }
             Event::Timer(timer) => self.timer(now, timer, &mut effects),
+            Event::Rules(rules) => self.go_by(rules),
             Event::Shutdown => self.shut_down(&mut effects),
         }
         if !self.ending {
@@ -224,6 +302,31 @@ impl Core {
             Part::Broker => &mut self.broker,
             Part::Courier => &mut self.courier,
         }
+    }
+
+    /// From now on. What runs, runs on.
+    fn go_by(&mut self, rules: Rules) {
+        self.room.capacity = rules.capacity;
+        self.queue.reorder(rules.order);
+        self.queue.reconsider();
+        self.quota.allow(rules.allowances);
+        self.open_lanes();
+    }
+
+    /// Looks at all services anew.
+    fn open_lanes(&mut self) {
+        let mut services = self.quota.services();
+        services.extend(self.queue.services().cloned());
+        services.extend(self.queue.closed().cloned());
+        for service in services {
+            self.open_lane(&service);
+        }
+    }
+
+    /// Lets tasks of a service be started, or not, as its allowance says.
+    fn open_lane(&mut self, service: &Name) {
+        let open = self.quota.has_room_for(service, 1);
+        self.queue.close(service, !open);
     }
 
     fn accept(&mut self, now: Now, task: Task, effects: &mut Vec<Effect>) {
@@ -311,17 +414,17 @@ impl Core {
         match settled {
             Settled::Not(_) => {}
             Settled::Answered(answer) => {
-                effects.push(run.commit(now, Outcome::Answered(answer)));
+                effects.push(run.commit(now, Outcome::Answered(answer), &mut self.quota));
             }
             Settled::Failed(failure) => {
-                effects.push(run.commit(now, Outcome::Failed(failure)));
+                effects.push(run.commit(now, Outcome::Failed(failure), &mut self.quota));
             }
             Settled::Again { reason } if run.task.attempts >= ATTEMPTS_MAX => {
                 let failure = Failure::Attempts {
                     attempts: run.task.attempts,
                     last: reason,
                 };
-                effects.push(run.commit(now, Outcome::Failed(failure)));
+                effects.push(run.commit(now, Outcome::Failed(failure), &mut self.quota));
             }
             Settled::Again { .. } => {
                 let pause = Duration(RETRY_PAUSE.0 << (run.task.attempts.max(1) - 1));
@@ -340,8 +443,11 @@ impl Core {
             }
         }
         run.release(now.tick, effects);
-        if run.gone {
+        let (service, gone) = (run.task.service().clone(), run.gone);
+        if gone {
             self.clear(id);
+        } else {
+            self.open_lane(&service);
         }
     }
 
@@ -349,6 +455,8 @@ impl Core {
     fn clear(&mut self, id: RunId) {
         if let Some(run) = self.runs.remove(&id) {
             self.room.give_back(run.need);
+            self.quota.left(run.task.service());
+            self.open_lane(run.task.service());
         }
     }
 
@@ -370,7 +478,7 @@ impl Core {
         match timer {
             Timer::TooLate(id) => self.end(now, &id, &Failure::TooLate, effects),
             // Scheduling follows every step.
-            Timer::Retry => {}
+            Timer::Retry | Timer::Day => {}
             Timer::Start(run) => self.with_run(now, run, effects, Run::start_overdue),
             Timer::Stuck(run) => self.with_run(now, run, effects, Run::stuck),
             Timer::Retrieval(run) => {
@@ -430,10 +538,26 @@ impl Core {
             let room = self.room;
             let fits = |task: &Task| room.fits(task.need(&room.capacity));
             let Some(waiting) = self.queue.next(now.tick, fits) else {
-                return;
+                break;
             };
             self.begin(now, waiting, effects);
         }
+        self.await_day(now, effects);
+    }
+
+    /// Has somebody wake this core when the day ends for which a service has
+    /// used up what it may use.
+    fn await_day(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let woken = self.quota.woken_at.is_some_and(|at| at > now.tick);
+        let waits = |service| self.queue.ready_of(service) > 0 && self.quota.is_spent(service);
+        if woken || !self.queue.closed().any(waits) {
+            return;
+        }
+        let left = self.quota.day().1.0.saturating_sub(now.time.0);
+        let at = now.tick.after(Duration(left.max(0) as u64));
+        self.quota.woken_at = Some(at);
+        let timer = Timer::Day;
+        effects.push(Effect::SetTimer { at, timer });
     }
 
     fn begin(&mut self, now: Now, mut waiting: Waiting, effects: &mut Vec<Effect>) {
@@ -463,6 +587,8 @@ impl Core {
         ]);
         let run = Run::new(run, waiting, now, &self.room.capacity);
         self.room.take(run.need);
+        self.quota.began(run.task.service());
+        self.open_lane(run.task.service());
         self.runs.insert(run.id, run);
     }
 }

@@ -39,6 +39,7 @@ use self::timers::Timers;
 use self::turn::{Arrival, Turn};
 pub(crate) use self::turn::{NotTaken, ReplyTo, Submission};
 use crate::api::auth::TrustFile;
+use crate::api::types::Scheduling;
 use crate::config::NodeConfig;
 use crate::core::outbox::{Mail, StoredParcel};
 use crate::core::{Core, Effect, Event, Now, Part, RunId, Task, Tick, Timer};
@@ -79,6 +80,10 @@ pub(crate) enum Input {
         letter: u64,
         verdict: Verdict,
     },
+    /// Somebody wants to know who waits, and what services use.
+    Describe(oneshot::Sender<Scheduling>),
+    /// The configuration was read anew.
+    Reload(Arc<NodeConfig>),
     /// The API wants the broker to answer something.
     Ask { ask: Ask, reply: Reply },
     /// End; the queue's last input of interest.
@@ -167,7 +172,7 @@ impl Driver {
             at_most: courier.outbox,
         });
         Ok(Self {
-            core: Core::new(&config.rules(), mail),
+            core: Core::new(config.rules(), config.zone.clone(), mail),
             pool: Pool::start(&config, &store, &shared, &sender)?,
             config,
             store,
@@ -193,6 +198,7 @@ impl Driver {
     /// Takes up the tasks that an earlier life of the node left, then works
     /// until it is told to end.
     pub(crate) fn run(mut self, unfinished: Vec<Task>, outbox: Vec<StoredParcel>) {
+        self.recall();
         self.expect_courier();
         self.step(Event::Outbox(outbox));
         self.step(Event::Start);
@@ -209,6 +215,16 @@ impl Driver {
             self.turn();
         }
         self.leave();
+    }
+
+    /// What services used before this life of the node counts as well.
+    fn recall(&mut self) {
+        let now = self.now();
+        let (day, _) = self.config.zone.day(now.time);
+        match self.store.used(day) {
+            Ok(used) => self.core.recall(now, used),
+            Err(e) => warn!(reason = %e, "what services used today cannot be read"),
+        }
     }
 
     fn now(&self) -> Now {
@@ -274,11 +290,21 @@ impl Driver {
                 verdict,
             } => self.verdict(life, letter, verdict),
             Input::Ask { ask, reply } => self.ask(ask, reply),
+            // Whoever asked may have gone.
+            Input::Describe(reply) => drop(reply.send(self.core.scheduling())),
+            Input::Reload(config) => self.reload(config),
             Input::Shutdown => {
                 self.ending = true;
                 self.step(Event::Shutdown);
             }
         }
+    }
+
+    /// Goes by what may change while the node runs.
+    fn reload(&mut self, config: Arc<NodeConfig>) {
+        self.step(Event::Rules(config.rules()));
+        self.pool.reload(&config);
+        self.config = config;
     }
 
     fn heard(&mut self, heard: Vec<Heard>) {

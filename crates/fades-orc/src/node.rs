@@ -7,12 +7,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::admission;
 use crate::api::auth::TrustFile;
 use crate::api::listen::{ListenError, Listeners};
 use crate::api::server::{Api, Server};
+use crate::api::types::Reloaded;
 use crate::config::NodeConfig;
 use crate::core::Task;
 use crate::driver::{Driver, Input};
@@ -69,6 +70,23 @@ impl Drop for Farewell {
     }
 }
 
+/// What a node listens to.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
 fn as_task(stored: StoredTask, config: &NodeConfig) -> Task {
     // What the node no longer has makes the task fail when its turn comes.
     let accepted = &stored.mtw.function.isolation;
@@ -96,7 +114,7 @@ impl Node {
         })?;
         let store = Arc::new(Store::open(&config.folder)?);
         let listeners = Listeners::bind(&config.socket, config.listen)?;
-        let shared = Arc::new(Shared::new());
+        let shared = Arc::new(Shared::new(Arc::clone(&config)));
         let (inputs, receiver) = channel();
         let unfinished = store.unfinished()?;
         let outbox = store.outbox()?;
@@ -142,7 +160,7 @@ impl Node {
     }
 
     /// Runs a node until it is told to end by `SIGTERM` or `SIGINT`; calls
-    /// `ready` once it takes tasks.
+    /// `ready` once it takes tasks. `SIGHUP` has it read its configuration anew.
     ///
     /// # Errors
     /// When it cannot start, or fails.
@@ -150,17 +168,12 @@ impl Node {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .build()?;
-        let (mut terminate, mut interrupt) = runtime.block_on(async {
-            Ok::<_, std::io::Error>((
-                signal(SignalKind::terminate())?,
-                signal(SignalKind::interrupt())?,
-            ))
-        })?;
+        let mut signals = runtime.block_on(async { Signals::listen() })?;
         let (name, socket) = (config.name.clone(), config.socket.clone());
         let node = Self::start(config)?;
         info!(%name, socket = %socket.display(), "node ready");
         ready(&node);
-        let asked = runtime.block_on(node.until_end(&mut terminate, &mut interrupt));
+        let asked = runtime.block_on(node.until_end(&mut signals));
         node.stop();
         if asked {
             Ok(())
@@ -170,13 +183,40 @@ impl Node {
     }
 
     /// Whether the end was asked for.
-    async fn until_end(&self, terminate: &mut Signal, interrupt: &mut Signal) -> bool {
+    async fn until_end(&self, signals: &mut Signals) -> bool {
         let mut ended = self.shared.ended();
-        tokio::select! {
-            _ = terminate.recv() => true,
-            _ = interrupt.recv() => true,
-            _ = ended.wait_for(|ended| *ended) => false,
+        loop {
+            tokio::select! {
+                _ = signals.terminate.recv() => return true,
+                _ = signals.interrupt.recv() => return true,
+                _ = signals.hangup.recv() => self.hang_up(),
+                _ = ended.wait_for(|ended| *ended) => return false,
+            }
         }
+    }
+
+    fn hang_up(&self) {
+        match self.reload() {
+            Ok(Reloaded { changed, restart }) => {
+                warn!(
+                    changed = changed.join(", "),
+                    restart = restart.join(", "),
+                    "the configuration was read anew"
+                );
+            }
+            Err(reason) => warn!(%reason, "the configuration is wrong, the node goes on as it was"),
+        }
+    }
+
+    /// Reads the configuration anew and goes by it, as far as that is possible
+    /// without a restart.
+    ///
+    /// # Errors
+    /// What is wrong with it; nothing changes then.
+    pub fn reload(&self) -> Result<Reloaded, String> {
+        self.shared
+            .reload(&self.inputs)
+            .unwrap_or_else(|| Ok(Reloaded::default()))
     }
 
     /// What the broker said when it became ready.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use fades_task::allowance::Allowances;
 use fades_task::exit::Exit;
 use fades_task::identity::{Digest, Name};
 use fades_task::limits::{Isolation, Limits};
@@ -10,7 +11,7 @@ use fades_task::mtw::Mtw;
 use fades_task::policy::Order;
 use fades_task::quantity::Size;
 use fades_task::result::Breakdown;
-use fades_task::time::Time;
+use fades_task::time::{Time, Zone};
 use fades_trust::envelope::Envelope;
 use fades_trust::function::{
     Architecture, FunctionStatement, ImageFormat, VerifiedFunction, image_digest, sign_function,
@@ -142,6 +143,9 @@ pub(crate) fn config(folder: &Path) -> NodeConfig {
         spare_for: crate::config::SPARE_FOR,
         memory: Size(64 << 20),
         order: Order::default(),
+        allowances: Allowances::default(),
+        zone: Zone::default(),
+        reread: None,
         caps: Limits::MAX,
         isolation: vec![
             works(Isolation::Microvm, false),

@@ -1,15 +1,19 @@
 //! What the driver lets the API see of a running node.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fades_task::identity::Name;
 use tokio::sync::watch;
 
 use crate::api::types::{
-    BrokerInfo, CgroupInfo, CourierInfo, LogLine, Logs, NodeHealth, ShellsInfo, TenderInfo,
+    BrokerInfo, CgroupInfo, CourierInfo, LogLine, Logs, NodeHealth, Reloaded, ShellsInfo,
+    TenderInfo,
 };
+use crate::config::NodeConfig;
 use crate::core::RunId;
+use crate::driver::Input;
 
 /// What is going on right now; nothing of it survives the process.
 #[derive(Debug, Default)]
@@ -114,6 +118,8 @@ impl Live {
 #[derive(Debug)]
 pub(crate) struct Shared {
     live: Mutex<Live>,
+    /// The configuration, with what was reloaded since the start.
+    config: Mutex<Arc<NodeConfig>>,
     /// The node is about to end.
     ending: watch::Sender<bool>,
     /// The driver has ended.
@@ -121,9 +127,10 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(config: Arc<NodeConfig>) -> Self {
         Self {
             live: Mutex::default(),
+            config: Mutex::new(config),
             ending: watch::Sender::new(false),
             ended: watch::Sender::new(false),
         }
@@ -131,6 +138,30 @@ impl Shared {
 
     pub(crate) fn live(&self) -> MutexGuard<'_, Live> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn config(&self) -> Arc<NodeConfig> {
+        Arc::clone(&self.held())
+    }
+
+    fn held(&self) -> MutexGuard<'_, Arc<NodeConfig>> {
+        self.config.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the configuration anew, and has the node go by it as far as it
+    /// can without a restart; `None` when there is nothing to read. Of two at
+    /// once, the second waits for the first.
+    pub(crate) fn reload(&self, inputs: &Sender<Input>) -> Option<Result<Reloaded, String>> {
+        let mut config = self.held();
+        let reread = config.reread.clone()?;
+        let (new, reloaded) = match (reread.0)() {
+            Ok(read) => read,
+            Err(reason) => return Some(Err(reason)),
+        };
+        *config = Arc::new(config.taking(&new));
+        // Nobody listens when the node ends.
+        let _ = inputs.send(Input::Reload(Arc::clone(&config)));
+        Some(Ok(reloaded))
     }
 
     pub(crate) fn end(&self) {

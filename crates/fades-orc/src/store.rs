@@ -16,6 +16,7 @@ mod mail;
 mod recent;
 mod rows;
 mod schema;
+mod usage;
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -202,6 +203,7 @@ impl Store {
         let connection = schema::open(&path, vfs)?;
         images::sync_folder(folder)?;
         let sql = |e| schema::sql_error(&path, "reading the store", e);
+        usage::prepare(&connection).map_err(sql)?;
         let open = rows::open(&connection).map_err(sql)?;
         let counts = rows::counts(&connection, None).map_err(sql)?;
         let functions = rows::functions(&connection).map_err(sql)?;

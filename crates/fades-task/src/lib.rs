@@ -5,12 +5,13 @@
 //! how a run ends ([`exit`], [`result`]), which data stood behind an answer
 //! ([`coverage`]), and what the processes of a node tell each other
 //! ([`message`], [`courier`], [`dial`]), and what an operator decides about the tasks
-//! of others ([`policy`]). JSON on the wire, TOML for people, and the
+//! of others ([`policy`], [`allowance`]). JSON on the wire, TOML for people, and the
 //! command line use the same types.
 //!
 //! Nothing here reads a clock, a file or a socket: time comes in as an
 //! argument.
 
+pub mod allowance;
 pub mod cbor;
 pub mod courier;
 pub mod coverage;

@@ -257,6 +257,10 @@ pub struct TaskResult {
     pub breakdown: Breakdown,
     /// Memory of the function.
     pub memory: Option<MemoryUse>,
+    /// Processor time of the function, microseconds; 0 where it was ended from
+    /// outside.
+    #[serde(default)]
+    pub cpu_us: u64,
     /// Bytes of input that were mapped for the function.
     pub input_bytes: u64,
     /// Bytes of the answer as CBOR.

@@ -112,6 +112,22 @@ impl Zone {
         &self.0
     }
 
+    /// The day that `at` lies in: its first moment, and that of the next day.
+    #[must_use]
+    pub fn day(&self, at: Time) -> (Time, Time) {
+        let zone = TimeZone::get(&self.0).unwrap_or(TimeZone::UTC);
+        let timestamp = jiff::Timestamp::from_nanosecond(at.0.into());
+        let here = timestamp
+            .unwrap_or(jiff::Timestamp::UNIX_EPOCH)
+            .to_zoned(zone);
+        let time = |zoned: jiff::Zoned| i64::try_from(zoned.timestamp().as_nanosecond()).ok();
+        let from = here.start_of_day().ok();
+        let to = here.tomorrow().and_then(|next| next.start_of_day()).ok();
+        let from = from.and_then(time).unwrap_or(at.0);
+        let to = to.and_then(time).unwrap_or(i64::MAX);
+        (Time(from), Time(to))
+    }
+
     /// The offsets from UTC in force in `[from, to)`: pairs of the time (ns
     /// since 1970 UTC) from which an offset holds, and the offset in seconds
     /// east. The first entry begins at `i64::MIN`.
@@ -200,6 +216,31 @@ mod tests {
             "9999-12-31",
         ] {
             assert!(bad.parse::<Time>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_day_is_that_of_its_zone_also_when_the_clocks_change() {
+        let zone: Zone = "Europe/London".parse().unwrap();
+        for (at, from, to) in [
+            (
+                "2026-07-01T12:00Z",
+                "2026-06-30T23:00Z",
+                "2026-07-01T23:00Z",
+            ),
+            (
+                "2026-06-30T23:00Z",
+                "2026-06-30T23:00Z",
+                "2026-07-01T23:00Z",
+            ),
+            (
+                "2026-03-29T12:00Z",
+                "2026-03-29T00:00Z",
+                "2026-03-29T23:00Z",
+            ),
+        ] {
+            let time = |text: &str| text.parse::<Time>().unwrap();
+            assert_eq!(zone.day(time(at)), (time(from), time(to)), "{at}");
         }
     }
 

@@ -18,7 +18,7 @@ use fades_trust::request::{VerifiedRequest, from_header, verify_request};
 use fades_trust::task::Audience;
 use fades_trust::trust::{Role, TrustStore};
 
-use super::problem::{BUSY, FAILED, UNSIGNED};
+use super::problem::{BUSY, FAILED, FORBIDDEN, UNSIGNED};
 use super::server::Api;
 use super::types::Problem;
 
@@ -212,6 +212,17 @@ impl Caller {
                 Ok(Some(request.key().services.clone()))
             }
             _ => self.may_read().map(|()| None),
+        }
+    }
+
+    /// Whether they may change how the node works.
+    pub(super) fn may_operate(&self) -> Result<(), Problem> {
+        match self {
+            Self::Operator => Ok(()),
+            Self::Signed(_) => Err(Problem::new(
+                FORBIDDEN,
+                "only the node's own user or root may do this, over the node's socket",
+            )),
         }
     }
 

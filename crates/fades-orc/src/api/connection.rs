@@ -257,7 +257,8 @@ mod tests {
     const LONG: Duration = Duration::from_secs(300);
 
     fn door(most: u32) -> (Door, Arc<Shared>) {
-        let shared = Arc::new(Shared::new());
+        let config = crate::samples::config("/nowhere".as_ref());
+        let shared = Arc::new(Shared::new(Arc::new(config)));
         let body = "x".repeat(1 << 20);
         let router = Router::new().route("/", get(|| async { body }));
         (Door::new(router, most, &shared), shared)

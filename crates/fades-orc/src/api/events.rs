@@ -273,13 +273,8 @@ mod tests {
     fn api(folder: &std::path::Path) -> Arc<Api> {
         let store = Arc::new(Store::open(&folder.join("state")).unwrap());
         let config = Arc::new(config(folder));
-        Arc::new(Api::new(
-            config,
-            store,
-            Arc::new(Shared::new()),
-            Arc::default(),
-            channel().0,
-        ))
+        let shared = Arc::new(Shared::new(Arc::clone(&config)));
+        Arc::new(Api::new(config, store, shared, Arc::default(), channel().0))
     }
 
     async fn text(watcher: &mut Watcher) -> Option<String> {

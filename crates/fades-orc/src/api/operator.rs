@@ -129,7 +129,7 @@ pub(super) async fn node(State(api): Shelf, parts: Parts) -> Result<Json<NodeInf
 }
 
 fn describe(api: &Api) -> Result<NodeInfo, Problem> {
-    let config = &api.config;
+    let config = api.current();
     let tasks = api.store.counts();
     let functions = api.store.functions()?.len() as u64;
     let trust = api.trust()?;

@@ -69,7 +69,7 @@ fn decide(api: &Api, bytes: &[u8]) -> Result<(Plan, Name, Vec<Dto>), Problem> {
     if let Some(digest) = pin(api, &mut mtw)? {
         plan.function = Some(mtw.function.image.clone());
         let function = api.store.function(digest);
-        match admission::check(&mtw, digest, function.as_ref(), &api.config) {
+        match admission::check(&mtw, digest, function.as_ref(), &api.current()) {
             Ok(isolations) => plan.isolation = isolations.first().copied(),
             Err(refusal) => {
                 plan.refusal.get_or_insert(refusal.to_string());

@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::{AppendHeaders, IntoResponse, Response};
 
 use super::types::{PROBLEM_TYPE, Problem};
 use crate::admission::Refusal;
@@ -79,6 +79,11 @@ pub(super) const BUSY: Kind = (
     "The node cannot do this at the moment",
     StatusCode::SERVICE_UNAVAILABLE,
 );
+pub(super) const OVER_LIMIT: Kind = (
+    "over-limit",
+    "The service has used what it may",
+    StatusCode::TOO_MANY_REQUESTS,
+);
 pub(super) const NO_ROOM: Kind = (
     "no-room",
     "The node has no room left",
@@ -97,7 +102,14 @@ impl Problem {
             title: title.to_owned(),
             status: status.as_u16(),
             detail: detail.into(),
+            retry_after: None,
         }
+    }
+
+    /// After so many seconds it is worth trying again.
+    fn worth_trying_after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
+        self
     }
 }
 
@@ -106,7 +118,11 @@ impl IntoResponse for Problem {
         let status = StatusCode::from_u16(self.status).unwrap_or(FAILED.2);
         // Texts and a number always have a JSON form.
         let body = serde_json::to_string(&self).unwrap_or_default();
-        (status, [(header::CONTENT_TYPE, PROBLEM_TYPE)], body).into_response()
+        let kind = [(header::CONTENT_TYPE, PROBLEM_TYPE)];
+        let wait = self
+            .retry_after
+            .map(|s| [(header::RETRY_AFTER, s.to_string())]);
+        (status, kind, wait.map(AppendHeaders), body).into_response()
     }
 }
 
@@ -161,6 +177,10 @@ impl From<Refusal> for Problem {
         match refusal {
             Refusal::Trust(refusal) => refusal.into(),
             Refusal::QueueFull => Self::new(BUSY, refusal.to_string()),
+            Refusal::OverLimit(over) => {
+                let seconds = over.wait().0.div_ceil(1_000_000_000);
+                Self::new(OVER_LIMIT, over.to_string()).worth_trying_after(seconds)
+            }
             refusal => Self::new(REFUSED, refusal.to_string()),
         }
     }

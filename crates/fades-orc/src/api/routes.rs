@@ -14,9 +14,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use super::server::Api;
 use super::types::{
     FunctionInfo, FunctionList, LIST_MAX, Logs, NodeInfo, Plan, PreviewRequest, Previews, Publish,
-    Resources, TaskDetail, TaskList, TaskSummary,
+    Reloaded, Resources, Scheduling, TaskDetail, TaskList, TaskSummary,
 };
-use super::{events, functions, openapi, operator, plan, tasks};
+use super::{events, functions, openapi, operator, plan, scheduling, tasks};
 
 /// Makes the schema of a type.
 pub(super) type Make = fn(&mut SchemaGenerator) -> Schema;
@@ -161,7 +161,7 @@ pub(super) const ROUTES: &[Route] = &[
             (201, Json(of::<TaskSummary>)),
             (202, Json(of::<TaskResult>)),
         ],
-        problems: &[408, 409, 413, 422, 503, 507],
+        problems: &[408, 409, 413, 422, 429, 503, 507],
         serve: || post(tasks::submit),
     },
     Route {
@@ -302,6 +302,28 @@ pub(super) const ROUTES: &[Route] = &[
         answers: &[(200, Json(of::<NodeInfo>))],
         problems: &[],
         serve: || get(operator::node),
+    },
+    Route {
+        method: "get",
+        path: "/v1/scheduling",
+        id: "show-scheduling",
+        means: "Which task is next, and what services may use and use.",
+        query: &[],
+        body: None,
+        answers: &[(200, Json(of::<Scheduling>))],
+        problems: &[503],
+        serve: || get(scheduling::show),
+    },
+    Route {
+        method: "post",
+        path: "/v1/reload",
+        id: "reload-configuration",
+        means: "Has the node take from its configuration what needs no restart.",
+        query: &[],
+        body: None,
+        answers: &[(200, Json(of::<Reloaded>))],
+        problems: &[409, 422],
+        serve: || post(scheduling::reload),
     },
     Route {
         method: "get",

@@ -72,6 +72,11 @@ impl Api {
         }
     }
 
+    /// The configuration with what was reloaded since the start.
+    pub(super) fn current(&self) -> Arc<NodeConfig> {
+        self.shared.config()
+    }
+
     /// Tells the driver.
     pub(super) fn tell(&self, input: Input) -> Result<(), Problem> {
         self.inputs.send(input).map_err(|_| ending())

@@ -72,7 +72,7 @@ pub(super) async fn submit(
 /// The task in `bytes`, if this node takes it.
 fn read(api: &Api, bytes: &[u8], reply: Reply) -> Result<Submission, Problem> {
     let reply = ReplyTo::Request(reply);
-    Submission::read(bytes, &*api.trust()?, &api.config, &api.store, reply)
+    Submission::read(bytes, &*api.trust()?, &api.current(), &api.store, reply)
 }
 
 #[derive(Debug, Deserialize)]

@@ -18,6 +18,8 @@
 //! | `POST /v1/plan` | DSSE envelope, or the task as plain JSON | [`Plan`] |
 //! | `GET /v1/node` | | [`NodeInfo`] |
 //! | `GET /v1/events?task=` | | events: [`TaskSummary`], [`NodeHealth`], [`StreamNote`] |
+//! | `GET /v1/scheduling` | | [`Scheduling`] |
+//! | `POST /v1/reload` | | [`Reloaded`] |
 //!
 //! Everything else is a [`Problem`] with the media type [`PROBLEM_TYPE`].
 
@@ -34,6 +36,10 @@ pub use fades_task::result::{TaskResult, TaskState};
 use fades_task::time::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+mod scheduling;
+
+pub use self::scheduling::{Reloaded, Scheduling, ServiceUse};
 
 /// Longest body of a request, bytes, but for `POST /v1/functions`.
 pub const BODY_MAX: usize = fades_trust::envelope::ENVELOPE_MAX;
@@ -64,6 +70,14 @@ pub struct Problem {
     pub status: u16,
     /// The reason and the remedy.
     pub detail: String,
+    /// Seconds after which the same request is worth another try, when that is
+    /// known; as in `Retry-After`.
+    #[serde(
+        default,
+        rename = "retry-after",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub retry_after: Option<u64>,
 }
 
 /// A task in a list.
@@ -113,6 +127,7 @@ impl TaskSummary {
             coverage: Vec::new(),
             breakdown: Breakdown::default(),
             memory: None,
+            cpu_us: 0,
             input_bytes: 0,
             answer_bytes: 0,
             log_cut: 0,

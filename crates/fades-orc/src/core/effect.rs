@@ -8,6 +8,7 @@ use fades_task::time::Time;
 
 use super::event::{Part, RunId, Tick, Timer};
 use super::outbox::{Dispatch, NewParcel};
+use super::quota::Charge;
 
 /// What shall be done. Effects are performed strictly in order.
 #[derive(Debug, Clone, PartialEq)]
@@ -124,4 +125,6 @@ pub struct Commit {
     pub receivers: Vec<Receiver>,
     /// What is to be brought to them.
     pub parcels: Vec<NewParcel>,
+    /// What the task used of what its service may use.
+    pub charge: Charge,
 }

@@ -12,6 +12,7 @@ use fades_task::quantity::Duration;
 use fades_task::result::RetrievalFailure;
 use fades_task::time::Time;
 
+use super::Rules;
 use super::outbox::StoredParcel;
 
 /// A point of a monotonic clock, nanoseconds; may be before the clock's start.
@@ -130,6 +131,8 @@ pub enum Event {
     },
     /// A timer that an effect set.
     Timer(Timer),
+    /// The operator decided otherwise.
+    Rules(Rules),
     /// End in an orderly way: what runs is queued again.
     Shutdown,
 }
@@ -170,6 +173,8 @@ pub enum Timer {
     TooLate(Name),
     /// A task may be tried again.
     Retry,
+    /// Another day may have begun, with new allowances.
+    Day,
     /// A run's function should have asked for data.
     Start(RunId),
     /// A run's tender should have ended its function.

@@ -1,11 +1,13 @@
 //! The one result of a task, out of what is known at its end.
 
+use fades_task::quantity::{Duration, Size};
 use fades_task::result::{Breakdown, Failure, MemoryUse, TaskResult, TaskState};
 use serde_json::Value;
 
 use super::outbox::receivers;
+use super::quota::Quota;
 use super::run::{Run, Tender};
-use super::{Commit, Effect, Now, Task, Tick, Waiting};
+use super::{Charge, Commit, Effect, Now, Task, Tick, Used, Waiting};
 
 /// What a function answered.
 #[derive(Debug)]
@@ -42,6 +44,7 @@ fn blank(task: &Task, state: TaskState, now: Now) -> TaskResult {
         coverage: Vec::new(),
         breakdown: Breakdown::default(),
         memory: None,
+        cpu_us: 0,
         input_bytes: 0,
         answer_bytes: 0,
         log_cut: 0,
@@ -73,13 +76,17 @@ impl Waiting {
             readings: Vec::new(),
             receivers: receivers(&self.task),
             parcels: Vec::new(),
+            charge: Charge {
+                day: now.time,
+                used: Used::NOTHING,
+            },
         }))
     }
 }
 
 impl Run {
     /// Ends the task of this run.
-    pub(super) fn commit(&mut self, now: Now, outcome: Outcome) -> Effect {
+    pub(super) fn commit(&mut self, now: Now, outcome: Outcome, quota: &mut Quota) -> Effect {
         let state = match &outcome {
             Outcome::Answered(_) => TaskState::Done,
             Outcome::Failed(failure) => state_of(failure),
@@ -94,6 +101,7 @@ impl Run {
                 limit: self.task.mtw.function.limits.memory,
                 high_water: ended.high_water,
             });
+            result.cpu_us = ended.cpu_us;
             result.input_bytes = ended.input_bytes;
             result.log_cut = ended.log_cut;
         }
@@ -109,8 +117,13 @@ impl Run {
                 (Vec::new(), Vec::new())
             }
         };
+        let used = Used {
+            cpu: Duration(result.cpu_us.saturating_mul(1_000)),
+            bytes: Size(result.answer_bytes + result.readings_bytes),
+        };
         Effect::Commit(Box::new(Commit {
             run: Some(self.id),
+            charge: quota.spend(&result.service, used),
             result,
             answer,
             readings,

@@ -5,8 +5,9 @@
 //!  (insert) ─────────────────▶ paused ─────────────────▶ lane of its ──▶ (next)
 //!       └───────────────────────────────────────────────▶  service
 //! ```
-//! Of each lane from which something may be started, the first task is among
-//! the *heads*; the first of those is the first of all. A key never changes
+//! Of each lane that is not closed, the first task is among the *heads*; the
+//! first of those is the first of all. A lane is closed while its service may
+//! have nothing more started. A key never changes
 //! while its task waits, not even with age, so nothing is ever sorted anew:
 //! all that happens to one task takes a time that grows with the logarithm of
 //! their number.
@@ -14,9 +15,10 @@
 //! A task that does not fit beside what runs may be passed by a later one that
 //! does, one of the next [`WINDOW`] tasks, for [`PASSED_FOR`] after it was
 //! first found not to fit. Then nothing behind it is started, so that what
-//! runs ends and makes room.
+//! runs ends and makes room. A task that would not even fit alone, because the
+//! operator has taken room away, is put aside until there is another.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Bound;
 
 use fades_task::identity::Name;
@@ -30,6 +32,24 @@ pub const PASSED_FOR: Duration = Duration::from_secs(5);
 
 /// So many tasks are looked at for one that fits.
 pub const WINDOW: usize = 32;
+
+/// Whether there is room for a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Fit {
+    /// Beside what runs.
+    Now,
+    /// Once something has ended.
+    Later,
+    /// Not even alone.
+    Never,
+}
+
+/// What [`Queue::next`] finds.
+enum Choice {
+    Start(i64),
+    PutAside(i64),
+}
 
 /// Where a task stands: smaller is earlier.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,8 +90,12 @@ pub(super) struct Queue {
     ids: HashMap<Name, i64>,
     /// Those that are not to be started before a time.
     paused: BTreeSet<(Tick, i64)>,
+    /// Those for which there is no room at all.
+    aside: BTreeSet<i64>,
     lanes: HashMap<Name, Lane>,
-    /// The first of each lane, and its service.
+    /// Services of which nothing is to be started.
+    closed: HashSet<Name>,
+    /// The first of each lane that is not closed, and its service.
     heads: BTreeMap<Key, Name>,
 }
 
@@ -107,13 +131,19 @@ impl Queue {
             tasks: HashMap::new(),
             ids: HashMap::new(),
             paused: BTreeSet::new(),
+            aside: BTreeSet::new(),
             lanes: HashMap::new(),
+            closed: HashSet::new(),
             heads: BTreeMap::new(),
         }
     }
 
     pub(super) fn len(&self) -> usize {
         self.tasks.len()
+    }
+
+    pub(super) const fn order(&self) -> Order {
+        self.order
     }
 
     /// Whether a task could be started if there were room for it.
@@ -145,14 +175,34 @@ impl Queue {
     fn take(&mut self, seq: i64) -> Option<Waiting> {
         let Entry { waiting, key, .. } = self.tasks.remove(&seq)?;
         self.ids.remove(waiting.task.id());
-        if !self.paused.remove(&(waiting.not_before, seq)) {
-            let service = waiting.task.service();
-            if let Some(lane) = self.lanes.get_mut(service) {
-                lane.ready.remove(&key);
-            }
-            self.show(service);
+        if !self.aside.remove(&seq) && !self.paused.remove(&(waiting.not_before, seq)) {
+            self.leave_lane(waiting.task.service(), &key);
         }
         Some(waiting)
+    }
+
+    fn leave_lane(&mut self, service: &Name, key: &Key) {
+        if let Some(lane) = self.lanes.get_mut(service) {
+            lane.ready.remove(key);
+        }
+        self.show(service);
+    }
+
+    fn put_aside(&mut self, seq: i64) {
+        if let Some(entry) = self.tasks.get(&seq) {
+            let (service, key) = (entry.waiting.task.service().clone(), entry.key.clone());
+            self.aside.insert(seq);
+            self.leave_lane(&service, &key);
+        }
+    }
+
+    /// Looks again at what was put aside: there is another room.
+    pub(super) fn reconsider(&mut self) {
+        for seq in std::mem::take(&mut self.aside) {
+            if let Some(entry) = self.tasks.get(&seq) {
+                self.paused.insert((entry.waiting.not_before, seq));
+            }
+        }
     }
 
     /// Lets those in whose time has come.
@@ -172,12 +222,57 @@ impl Queue {
         }
     }
 
+    /// Lets nothing of a service be started, or lets it again.
+    pub(super) fn close(&mut self, service: &Name, closed: bool) {
+        let changed = match closed {
+            true => self.closed.insert(service.clone()),
+            false => self.closed.remove(service),
+        };
+        if changed {
+            self.show(service);
+        }
+    }
+
+    /// Services of which a task could be started, or could be were they not
+    /// closed.
+    pub(super) fn services(&self) -> impl Iterator<Item = &Name> {
+        self.lanes.keys()
+    }
+
+    /// Services of which nothing is to be started.
+    pub(super) fn closed(&self) -> impl Iterator<Item = &Name> {
+        self.closed.iter()
+    }
+
+    /// How many tasks of a service could be started, were there room for them.
+    pub(super) fn ready_of(&self, service: &Name) -> usize {
+        self.lanes.get(service).map_or(0, |lane| lane.ready.len())
+    }
+
+    /// Puts all tasks into another order.
+    pub(super) fn reorder(&mut self, order: Order) {
+        if order == self.order {
+            return;
+        }
+        self.order = order;
+        self.heads.clear();
+        self.lanes.clear();
+        self.aside.clear();
+        for (seq, entry) in &mut self.tasks {
+            entry.key = key(order, &entry.waiting);
+            self.paused.insert((entry.waiting.not_before, *seq));
+        }
+    }
+
     /// Has the lane's first task among the heads, and no other of it.
     fn show(&mut self, service: &Name) {
         let Some(lane) = self.lanes.get_mut(service) else {
             return;
         };
-        let first = lane.ready.first();
+        let first = lane
+            .ready
+            .first()
+            .filter(|_| !self.closed.contains(service));
         if lane.head.as_ref() != first {
             let first = first.cloned();
             if let Some(head) = std::mem::replace(&mut lane.head, first.clone()) {
@@ -192,12 +287,16 @@ impl Queue {
 
     /// Takes the task that is to be started next, out of those that were let
     /// in and fit.
-    pub(super) fn next(&mut self, now: Tick, fits: impl Fn(&Task) -> bool) -> Option<Waiting> {
-        let chosen = self.choose(now, fits)?;
-        self.take(chosen)
+    pub(super) fn next(&mut self, now: Tick, fits: impl Fn(&Task) -> Fit) -> Option<Waiting> {
+        loop {
+            match self.choose(now, &fits)? {
+                Choice::Start(seq) => return self.take(seq),
+                Choice::PutAside(seq) => self.put_aside(seq),
+            }
+        }
     }
 
-    fn choose(&mut self, now: Tick, fits: impl Fn(&Task) -> bool) -> Option<i64> {
+    fn choose(&mut self, now: Tick, fits: impl Fn(&Task) -> Fit) -> Option<Choice> {
         let mut heads = self.heads.iter().peekable();
         // Behind a head that was looked at, the next one of its lane.
         let mut behind: BTreeMap<&Key, &Name> = BTreeMap::new();
@@ -210,8 +309,10 @@ impl Queue {
                 (Some(_), _) => heads.next(),
             }?;
             let entry = self.tasks.get_mut(&key.seq)?;
-            if fits(&entry.waiting.task) {
-                return Some(key.seq);
+            match fits(&entry.waiting.task) {
+                Fit::Now => return Some(Choice::Start(key.seq)),
+                Fit::Never => return Some(Choice::PutAside(key.seq)),
+                Fit::Later => {}
             }
             let unfit_since = *entry.unfit_since.get_or_insert(now);
             if unfit_since.after(PASSED_FOR) <= now {

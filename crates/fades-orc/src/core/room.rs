@@ -3,6 +3,7 @@
 use fades_task::quantity::Size;
 
 use super::Task;
+use super::queue::Fit;
 
 /// What may run at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,10 +67,18 @@ impl Room {
         self.runs < self.capacity.parallel
     }
 
-    pub(super) fn fits(&self, need: Need) -> bool {
-        self.has_slot()
-            && self.memory.saturating_add(need.memory.0) <= self.capacity.memory.0
-            && self.input.saturating_add(need.input.0) <= self.capacity.input.0
+    pub(super) fn fits(&self, need: Need) -> Fit {
+        let Capacity { memory, input, .. } = self.capacity;
+        if need.memory > memory || need.input > input {
+            return Fit::Never;
+        }
+        let fits = self.has_slot()
+            && self.memory.saturating_add(need.memory.0) <= memory.0
+            && self.input.saturating_add(need.input.0) <= input.0;
+        match fits {
+            true => Fit::Now,
+            false => Fit::Later,
+        }
     }
 
     pub(super) const fn take(&mut self, need: Need) {

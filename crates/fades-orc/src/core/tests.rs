@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use fades_task::allowance::Allowances;
 use fades_task::coverage::Coverage;
 use fades_task::exit::{Clock, Exit};
 use fades_task::limits::Isolation;
@@ -8,7 +9,7 @@ use fades_task::mtw::Mtw;
 use fades_task::policy::Order;
 use fades_task::quantity::{Duration, Size};
 use fades_task::result::{Failure, RetrievalFailure, TaskResult, TaskState};
-use fades_task::time::Time;
+use fades_task::time::{Time, Zone};
 
 use super::{
     ATTEMPTS_MAX, Capacity, Change, Core, Effect, Event, Now, Part, RETRIEVE_GRACE, Rules, RunId,
@@ -16,6 +17,7 @@ use super::{
 };
 use crate::samples::{ended, mtw, mtw_with, name, now};
 
+mod allowance;
 mod clocks;
 mod model;
 mod order;
@@ -36,14 +38,23 @@ impl Story {
     }
 
     fn under(parallel: usize, order: Order) -> Self {
+        Self::allowed(parallel, order, Allowances::default())
+    }
+
+    fn allowed(parallel: usize, order: Order, allowances: Allowances) -> Self {
         let capacity = Capacity {
             parallel,
             memory: Size(8 << 20),
             input: Size(40 << 20),
             batch: Size(2 << 20),
         };
+        let rules = Rules {
+            capacity,
+            order,
+            allowances,
+        };
         let mut story = Self {
-            core: Core::new(&Rules { capacity, order }, None),
+            core: Core::new(rules, Zone::default(), None),
             now: Now {
                 time: now(),
                 tick: Tick(0),

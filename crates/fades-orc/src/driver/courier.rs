@@ -15,7 +15,8 @@ use tracing::warn;
 use super::{Input, ReplyTo, Submission};
 use crate::api::auth::TrustFile;
 use crate::api::types::Problem;
-use crate::config::{CourierConfig, NodeConfig};
+use crate::config::CourierConfig;
+use crate::shared::Shared;
 use crate::store::Store;
 
 /// A courier that reads nothing for this long is given up.
@@ -34,7 +35,8 @@ pub(super) struct CourierProcess {
 /// What is needed to judge a letter where it arrives.
 #[derive(Debug)]
 pub(super) struct Desk {
-    pub(super) config: Arc<NodeConfig>,
+    /// Its configuration may change while the courier lives.
+    pub(super) shared: Arc<Shared>,
     pub(super) store: Arc<Store>,
     pub(super) trust: Arc<TrustFile>,
     pub(super) inputs: Sender<Input>,
@@ -50,7 +52,8 @@ impl CourierProcess {
         drop(there);
         set_socket_timeout(here.as_fd(), Timeout::Send, Some(SEND_WITHIN))?;
         let reader = here.try_clone()?;
-        let (node, version) = (desk.config.name.clone(), desk.config.version.clone());
+        let now = desk.shared.config();
+        let (node, version) = (now.name.clone(), now.version.clone());
         let life = desk.life;
         std::thread::Builder::new()
             .name("courier".to_owned())
@@ -156,9 +159,10 @@ impl Desk {
             letter,
             inputs: self.inputs.clone(),
         };
-        let trust = self.trust.table(&self.config.trust);
-        let submission = trust
-            .and_then(|trust| Submission::read(envelope, &trust, &self.config, &self.store, reply));
+        let config = self.shared.config();
+        let trust = self.trust.table(&config.trust);
+        let submission =
+            trust.and_then(|trust| Submission::read(envelope, &trust, &config, &self.store, reply));
         match submission {
             Ok(submission) => Input::Submit(Box::new(Submission {
                 inbox: Some(inbox),

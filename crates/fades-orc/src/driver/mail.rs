@@ -19,7 +19,7 @@ impl Driver {
         };
         self.couriers += 1;
         let desk = Desk {
-            config: Arc::clone(&self.config),
+            shared: Arc::clone(&self.shared),
             store: Arc::clone(&self.store),
             trust: Arc::clone(&self.trust),
             inputs: self.sender.clone(),

@@ -195,6 +195,13 @@ impl Pool {
         })
     }
 
+    /// Goes by what may change while the node runs.
+    pub(super) fn reload(&mut self, config: &Arc<NodeConfig>) {
+        self.demand.bound(config.parallel);
+        self.budget = config.memory.0 / BUDGET_PART;
+        self.config = Arc::clone(config);
+    }
+
     /// Makes the first spares.
     pub(super) fn open(&mut self) {
         self.settle(&mut Vec::new());

@@ -230,7 +230,7 @@ impl Driver {
                 let mut logs = self.shared.live().logs(&commit.result.id);
                 let logs = logs.get_or_insert_default();
                 logs.cut = logs.cut.saturating_add(commit.result.log_cut);
-                Some(Write::End(Ending::new(commit, logs)))
+                Some(Write::End(Box::new(Ending::new(commit, logs))))
             }
             Effect::Dispatched { parcel, outcome } => Some(Write::Dispatched(*parcel, outcome)),
             _ => None,
@@ -248,7 +248,12 @@ impl Driver {
     }
 
     /// The tasks that were handed in, as they shall be stored.
-    fn newcomers(&self, now: Now, submissions: Vec<Submission>) -> (Vec<Newcomer>, Vec<Submitter>) {
+    fn newcomers(
+        &mut self,
+        now: Now,
+        submissions: Vec<Submission>,
+    ) -> (Vec<Newcomer>, Vec<Submitter>) {
+        let submissions = self.within_allowance(now, submissions);
         let tasks = submissions.iter().map(|s| s.task.mtw());
         let at_once = self.core.starts_at_once(now, tasks);
         let mut room = QUEUE_MAX.saturating_sub(self.core.waiting() as u64);
@@ -274,6 +279,24 @@ impl Driver {
             });
         }
         (newcomers, submitters)
+    }
+
+    /// Those that their service may hand in now; the others are refused. The
+    /// same task again is no further one.
+    fn within_allowance(&mut self, now: Now, submissions: Vec<Submission>) -> Vec<Submission> {
+        let mut within = Vec::with_capacity(submissions.len());
+        for submission in submissions {
+            let task = &submission.task.mtw().task;
+            if !self.core.is_bounded(&task.service) || self.knows(&task.id) {
+                within.push(submission);
+                continue;
+            }
+            match self.core.admit(now, &task.service) {
+                Ok(()) => within.push(submission),
+                Err(over) => submission.reply.tell(Err(Refusal::from(over).into())),
+            }
+        }
+        within
     }
 
     /// Whether a task is stored; a store that cannot be read says so itself

@@ -14,10 +14,11 @@ use fades_task::time::Time;
 use fades_trust::task::VerifiedTask;
 use rusqlite::{OptionalExtension, Transaction};
 
+use super::usage::Charges;
 use super::{Acceptance, Store, StoreError, mail, rows};
 use crate::api::types::{Logs, TaskSummary};
 use crate::core::outbox::{Dispatch, NewParcel};
-use crate::core::{Change, Commit};
+use crate::core::{Change, Charge, Commit};
 
 const DOING: &str = "storing tasks and results";
 
@@ -42,7 +43,7 @@ pub enum Write<'a> {
     /// One that is not final.
     State(&'a Name, &'a Change),
     /// The final one.
-    End(Ending),
+    End(Box<Ending>),
     /// A parcel has left the outbox.
     Dispatched(u64, &'a Dispatch),
 }
@@ -51,6 +52,8 @@ pub enum Write<'a> {
 #[derive(Debug)]
 pub struct Ending {
     pub(super) id: Name,
+    pub(super) service: Name,
+    pub(super) charge: Charge,
     pub(super) state: TaskState,
     pub(super) attempts: u32,
     pub(super) finished: Time,
@@ -83,6 +86,8 @@ impl Ending {
         };
         Self {
             id: result.id.clone(),
+            service: result.service.clone(),
+            charge: commit.charge,
             state: result.state,
             attempts: result.attempts,
             finished: result.finished.unwrap_or(result.accepted),
@@ -130,10 +135,15 @@ impl Store {
         let sql = |e| self.sql(DOING, e);
         let mut connection = self.connection();
         let transaction = connection.transaction().map_err(sql)?;
+        let mut charges = Charges::default();
         for write in writes {
             let applied = apply(&transaction, write).map_err(sql)?;
             stored.applied.push(applied);
+            if let (true, Write::End(ending)) = (applied, write) {
+                charges.add(&ending.service, &ending.charge);
+            }
         }
+        charges.write(&transaction).map_err(sql)?;
         for newcomer in newcomers {
             stored.accepted.push(self.take(&transaction, newcomer)?);
         }

@@ -195,11 +195,12 @@ impl Recent {
 mod tests {
     use std::sync::Arc;
 
+    use fades_task::quantity::{Duration, Size};
     use fades_task::result::TaskState;
 
     use super::{ENTRY, KEPT_MAX, Known, Recent};
     use crate::api::types::{TaskCounts, TaskSummary};
-    use crate::core::Change;
+    use crate::core::{Change, Charge, Used};
     use crate::samples::{mtw, name, now};
     use crate::store::group::Ending;
 
@@ -221,6 +222,14 @@ mod tests {
     fn ending(id: &str, length: usize) -> Ending {
         Ending {
             id: name(id),
+            service: name("city-air"),
+            charge: Charge {
+                day: now(),
+                used: Used {
+                    cpu: Duration(0),
+                    bytes: Size(0),
+                },
+            },
             state: TaskState::Done,
             attempts: 1,
             finished: now(),

@@ -1,12 +1,14 @@
 use fades_task::cbor;
 use fades_task::mtw::Mtw;
+use fades_task::quantity::{Duration, Size};
 use fades_task::result::{Failure, TaskState};
+use fades_task::time::Zone;
 use rusqlite::Connection;
 
 use super::group::{Ending, Newcomer, Write};
 use super::{Acceptance, Filter, Store, StoreError};
 use crate::api::types::{Logs, TaskSummary};
-use crate::core::{Change, Commit};
+use crate::core::{Change, Charge, Commit, Used};
 use crate::samples::{IMAGE, digest, envelope, function, mtw, mtw_with, name, now, verified};
 
 mod disk;
@@ -55,7 +57,7 @@ pub(super) fn take(store: &Store, newcomer: Newcomer) -> Result<Acceptance, Stor
     stored.accepted.remove(0)
 }
 
-fn accept(store: &Store, id: &str) -> Acceptance {
+pub(super) fn accept(store: &Store, id: &str) -> Acceptance {
     take(store, newcomer(&mtw(id))).unwrap()
 }
 
@@ -67,7 +69,7 @@ pub(super) fn persist(store: &Store, id: &str, change: &Change) -> Result<bool, 
 
 /// Whether the task was open.
 pub(super) fn end(store: &Store, id: &str, answer: &[u8]) -> Result<bool, StoreError> {
-    let stored = store.store(&[Write::End(ending(id, answer))], &[])?;
+    let stored = store.store(&[Write::End(Box::new(ending(id, answer)))], &[])?;
     Ok(stored.applied[0])
 }
 
@@ -103,6 +105,13 @@ fn end_of(id: &str, answer: &[u8]) -> Commit {
         readings: Vec::new(),
         receivers: Vec::new(),
         parcels: Vec::new(),
+        charge: Charge {
+            day: Zone::default().day(now()).0,
+            used: Used {
+                cpu: Duration(5_000),
+                bytes: Size(answer.len() as u64),
+            },
+        },
     }
 }
 
@@ -149,7 +158,10 @@ fn a_task_has_one_result_whatever_comes_later() {
     assert!(end(&store, "a", &[1]).unwrap());
     assert!(!end(&store, "a", &[2]).unwrap());
     assert!(!persist(&store, "a", &Change::Queued { attempts: 0 }).unwrap());
-    let twice = [Write::End(ending("b", &[3])), Write::End(ending("b", &[4]))];
+    let twice = [
+        Write::End(Box::new(ending("b", &[3]))),
+        Write::End(Box::new(ending("b", &[4]))),
+    ];
     accept(&store, "b");
     assert_eq!(store.store(&twice, &[]).unwrap().applied, [true, false]);
     let answer = |id: &str| store.result(&name(id)).unwrap().unwrap().answer;
@@ -329,7 +341,7 @@ fn earlier_answers_are_the_newest_of_one_service_as_far_as_there_is_room() {
         accept(&store, id);
         let mut commit = end_of(id, &[0x18, 0x2a]);
         commit.readings = readings.into();
-        let end = Write::End(Ending::new(&commit, &Logs::default()));
+        let end = Write::End(Box::new(Ending::new(&commit, &Logs::default())));
         assert!(store.store(&[end], &[]).unwrap().applied[0]);
     }
     let task = store.summary(&name("a")).unwrap().unwrap();

@@ -18,6 +18,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) kind: String,
+    /// Of the header `Retry-After`.
+    pub(crate) retry_after: Option<u64>,
     pub(crate) body: Vec<u8>,
 }
 
@@ -54,9 +56,11 @@ fn exchange(mut stream: impl Read + Write, head: &str, body: &[u8]) -> std::io::
     let head = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
     let status = head.split(' ').nth(1).and_then(|s| s.parse().ok());
     let kind = head.lines().find_map(|l| l.strip_prefix("content-type: "));
+    let retry_after = head.lines().find_map(|l| l.strip_prefix("retry-after: "));
     Ok(Answer {
         status: status.unwrap_or(0),
         kind: kind.unwrap_or_default().to_owned(),
+        retry_after: retry_after.map(|s| s.parse().unwrap()),
         body: bytes[end + 4..].to_vec(),
     })
 }

@@ -11,6 +11,7 @@ mod places;
 mod pool;
 mod questions;
 mod refusals;
+mod scheduling;
 mod shells;
 mod site;
 mod tenants;

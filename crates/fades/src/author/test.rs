@@ -239,6 +239,7 @@ fn result(path: &Path, image: &[u8], ended: &Ended) -> Result<TaskResult, Proble
             limit: ended.limits.memory,
             high_water: r.high_water,
         }),
+        cpu_us: ended.report.as_ref().map_or(0, |r| r.cpu_us),
         input_bytes: ended.report.as_ref().map_or(0, |r| r.input_bytes),
         answer_bytes: ended.report.as_ref().map_or(0, |r| r.answer_bytes),
         log_cut: ended.report.as_ref().map_or(0, |r| r.log_cut),

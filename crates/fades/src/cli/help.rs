@@ -138,7 +138,8 @@ Examples:
 pub(super) const CONFIG: &str = "\
 Examples:
   fades config check
-  fades config show                every value, and where it comes from";
+  fades config show                every value, and where it comes from
+  fades config reload              the running node takes what needs no restart";
 
 pub(super) const SOURCE: &str = "\
 Examples:

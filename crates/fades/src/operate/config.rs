@@ -1,13 +1,15 @@
-//! `fades config`: checks a node's configuration, or shows where each value
-//! comes from.
+//! `fades config`: checks a node's configuration, shows where each value comes
+//! from, or has the running node take it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
+use fades_orc::api::types::Reloaded;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::ask::client::Client;
 use crate::ask::render;
 use crate::ask::render::table::{Column, Table};
 use crate::ask::target;
@@ -16,7 +18,7 @@ use crate::keys::key;
 use crate::problem::{Attempt, Outcome, Problem};
 use crate::session::Session;
 use crate::settings::layers::Place;
-use crate::settings::node_file::NodeFile;
+use crate::settings::node_file::{NodeFile, leaves};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -31,6 +33,11 @@ pub(crate) struct Args {
 enum Action {
     /// Check the configuration and the trusted keys
     Check,
+    /// Have the running node take what needs no restart
+    Reload {
+        #[command(flatten)]
+        output: Output,
+    },
     /// Show every value and where it comes from
     Show {
         #[command(flatten)]
@@ -43,6 +50,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Outcome, Problem> {
     let folder = folder_or_problem(args.folder.as_deref())?;
     match &args.action {
         Action::Check => check(&folder, session),
+        Action::Reload { output } => reload(&folder, output, session),
         Action::Show { output } => show(&folder, output, session),
     }
 }
@@ -70,6 +78,27 @@ fn check(folder: &Path, session: &Session) -> Result<Outcome, Problem> {
         node.source.0.len(),
         keys.keys().len()
     ));
+    Ok(Outcome::Done)
+}
+
+fn reload(folder: &Path, output: &Output, session: &Session) -> Result<Outcome, Problem> {
+    let client = target::of_folder(folder).and_then(Client::new)?;
+    let reloaded: Reloaded = client.post("/v1/reload", &())?;
+    if output.json() {
+        session.data(&render::json(&reloaded))?;
+        return Ok(Outcome::Done);
+    }
+    let Reloaded { changed, restart } = reloaded;
+    match changed.is_empty() {
+        true => session.talk("nothing changed that the node takes while it runs"),
+        false => session.talk(&format!(
+            "the node goes by these now: {}",
+            changed.join(", ")
+        )),
+    }
+    if !restart.is_empty() {
+        session.talk(&format!("these need a restart: {}", restart.join(", ")));
+    }
     Ok(Outcome::Done)
 }
 
@@ -116,23 +145,6 @@ fn with_origins(value: &Value, origins: &BTreeMap<String, Place>) -> Vec<Shown> 
         });
     });
     shown
-}
-
-/// Values that are no tables, by dotted path.
-fn leaves(path: &str, value: &Value, take: &mut impl FnMut(String, &Value)) {
-    match value {
-        Value::Object(map) => {
-            for (key, value) in map {
-                let path = if path.is_empty() {
-                    key.clone()
-                } else {
-                    format!("{path}.{key}")
-                };
-                leaves(&path, value, take);
-            }
-        }
-        _ => take(path.to_owned(), value),
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ mod host;
 
 use std::path::PathBuf;
 
-use fades_orc::api::types::{CgroupInfo, NodeInfo};
+use fades_orc::api::types::{CgroupInfo, NodeInfo, Scheduling};
 use serde::Serialize;
 
 use super::probe;
@@ -91,6 +91,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Outcome, Problem> {
     let mut findings = isolations(args, session);
     let folder = target::node_folder(args.folder.as_deref());
     let info = folder.as_deref().and_then(asked);
+    let queue = folder.as_deref().and_then(scheduling);
     let running = info.as_ref().map(|i| &i.broker.confinement);
     findings.extend(host::broker(running));
     findings.extend(host::machine());
@@ -98,6 +99,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Outcome, Problem> {
         findings.extend(node(&folder));
     }
     findings.extend(info.iter().flat_map(running_node));
+    findings.extend(queue.as_ref().map(in_queue));
     let text = match args.output.json() {
         true => render::json(&findings),
         false => findings.iter().map(|f| line(f, session)).collect(),
@@ -162,6 +164,31 @@ fn node(folder: &std::path::Path) -> Vec<Finding> {
 fn asked(folder: &std::path::Path) -> Option<NodeInfo> {
     let client = target::of_folder(folder).and_then(Client::new);
     client.and_then(|c| c.node()).ok()
+}
+
+/// Which task is next on the node in a folder, if it runs.
+fn scheduling(folder: &std::path::Path) -> Option<Scheduling> {
+    let client = target::of_folder(folder).and_then(Client::new);
+    client.and_then(|c| c.get("/v1/scheduling")).ok()
+}
+
+/// The order of tasks that wait, and who must wait for tomorrow.
+fn in_queue(queue: &Scheduling) -> Finding {
+    let spent = queue.services.iter().filter(|s| s.spent);
+    let spent: Vec<&str> = spent.map(|s| s.service.as_str()).collect();
+    let policy = format!("policy {}", queue.order.policy);
+    match spent.is_empty() {
+        true => Finding::good("queue", policy),
+        false => Finding::better(
+            "queue",
+            format!(
+                "{policy}; until {} nothing more is started for {}: its day is used up",
+                queue.day_ends,
+                spent.join(", ")
+            ),
+            "raise cpu or bytes in limits.SERVICE; fades config reload",
+        ),
+    }
 }
 
 fn running_node(info: &NodeInfo) -> Vec<Finding> {

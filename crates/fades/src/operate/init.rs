@@ -151,7 +151,7 @@ const NODE_TOML: &str = r#"# A FADES node. Files in conf.d/*.toml lie on top of 
 [node]
 name = "NAME"                  # tasks address the node by this name
 # labels = ["harbours"]        # ... or by one of these
-# zone = "Europe/London"       # of times that a source gives without a zone
+# zone = "Europe/London"       # what a day is, for limits of a day
 # memory = "512MiB"            # of all functions that run at one time
 # batches = "1GiB"             # room for input that waits
 # parallel = 2                 # tasks at one time; twice the number of cores otherwise
@@ -163,6 +163,12 @@ name = "NAME"                  # tasks address the node by this name
 
 # [queue]                      # which of the tasks that wait is started next
 # policy = "priority"          # fifo, priority, deadline, id
+
+# [limits.default]             # what each service may use, or one: [limits.NAME]
+# runs = 4                     # at one time
+# rate = "60/min"              # tasks handed in
+# cpu = "600s"                 # a day
+# bytes = "100MiB"             # of answers, a day
 
 # Where readings come from. `fades source test sample` reads the first rows.
 [source.sample]

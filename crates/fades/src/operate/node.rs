@@ -2,11 +2,12 @@
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use fades_orc::api::types::{BrokerInfo, IsolationInfo};
-use fades_orc::config::{BrokerConfig, CourierConfig, NodeConfig};
+use fades_orc::api::types::{BrokerInfo, IsolationInfo, Reloaded};
+use fades_orc::config::{BrokerConfig, CourierConfig, NodeConfig, Reread, is_live};
 use fades_orc::node::{Node, NodeError};
-use fades_tender::probe::Offer;
+use fades_tender::probe::{Offer, Probe};
 use tracing_subscriber::EnvFilter;
 
 use super::config::folder_or_problem;
@@ -43,15 +44,9 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Outcome, Problem> {
         .or_problem(|| format!("cannot find the folder {}", folder.display()))?;
     let file = NodeFile::read(&folder)?;
     check_socket(&file.socket(&folder))?;
-    let tender = probe::tender(args.tender.as_deref(), session)?;
-    let credentials = session.env.credentials.clone();
-    let mut config = config(&folder, &file, tender, credentials)?;
-    let level = args.log.clone().into();
-    config.broker.arguments.extend(["--log".into(), level]);
-    if let Some(courier) = &mut config.courier {
-        let level = args.log.clone().into();
-        courier.arguments.extend(["--log".into(), level]);
-    }
+    let host = Host::find(args, session)?;
+    let mut config = config(&folder, &file, &host)?;
+    config.reread = Some(reread(&folder, &file, host));
     let isolation = config.isolation.clone();
     Node::run(config, |node| {
         announce(&file, &folder, &isolation, &node.broker(), session)
@@ -79,19 +74,54 @@ fn problem(error: &NodeError) -> Problem {
     Problem::new("the node cannot run").because(error)
 }
 
-/// What the node is told, out of its file and what the host offers.
-fn config(
-    folder: &Path,
-    file: &NodeFile,
+/// What the node is told besides its file; stays the same while it runs.
+struct Host {
     tender: PathBuf,
+    probe: Probe,
+    program: PathBuf,
     credentials: Option<PathBuf>,
-) -> Result<NodeConfig, Problem> {
-    let probe = probe::ask(&tender)?;
-    let program = std::env::current_exe().or_problem(|| "cannot find this program".to_owned())?;
+    /// What broker and courier log.
+    level: String,
+}
+
+impl Host {
+    fn find(args: &Args, session: &Session) -> Result<Self, Problem> {
+        let tender = probe::tender(args.tender.as_deref(), session)?;
+        Ok(Self {
+            probe: probe::ask(&tender)?,
+            tender,
+            program: std::env::current_exe()
+                .or_problem(|| "cannot find this program".to_owned())?,
+            credentials: session.env.credentials.clone(),
+            level: args.log.clone(),
+        })
+    }
+}
+
+/// Reads the file anew for a node that was started with `file`.
+fn reread(folder: &Path, file: &NodeFile, host: Host) -> Reread {
+    let (folder, first) = (folder.to_owned(), file.clone());
+    let last = Mutex::new(file.clone());
+    Reread(Arc::new(move || {
+        let words = |problem: Problem| problem.text(str::to_owned);
+        let file = NodeFile::read(&folder).map_err(words)?;
+        let config = config(&folder, &file, &host).map_err(words)?;
+        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut changed, mut restart) = (last.differing(&file), first.differing(&file));
+        changed.retain(|field| is_live(field));
+        restart.retain(|field| !is_live(field));
+        let reloaded = Reloaded { changed, restart };
+        *last = file;
+        Ok((config, reloaded))
+    }))
+}
+
+/// What the node is told, out of its file and what the host offers.
+fn config(folder: &Path, file: &NodeFile, host: &Host) -> Result<NodeConfig, Problem> {
     let sources = serde_json::to_value(&file.source)
         .or_problem(|| "cannot hand over the sources".to_owned())?;
     let node = &file.node;
-    let courier = courier(folder, file, &program, credentials.clone())?;
+    let courier = courier(folder, file, host)?;
     Ok(NodeConfig {
         name: node.name.clone(),
         labels: node.labels.clone(),
@@ -100,10 +130,10 @@ fn config(
         trust: folder.join(crate::keys::key::TRUST_FILE),
         socket: file.socket(folder),
         listen: node.listen.map(|l| l.0),
-        tender,
+        tender: host.tender.clone(),
         broker: BrokerConfig {
-            program,
-            arguments: vec!["broker".into()],
+            program: host.program.clone(),
+            arguments: ["broker", "--log", &host.level].map(Into::into).into(),
             sources,
             addresses: file.source.addresses().into_iter().collect(),
             folder: folder.join("batches"),
@@ -111,27 +141,25 @@ fn config(
             chunk: node.chunk_of_a_run(),
             base: folder.to_owned(),
             readings: folder.join("readings"),
-            credentials,
+            credentials: host.credentials.clone(),
         },
         courier,
         parallel: node.parallel as usize,
         memory: node.memory,
         order: file.queue,
+        allowances: file.limits.clone(),
+        zone: node.zone.clone(),
+        reread: None,
         spare_for: fades_orc::config::SPARE_FOR,
         caps: node.limits,
-        isolation: probe.isolation.into_iter().map(info).collect(),
-        simd: probe.simd,
+        isolation: host.probe.isolation.iter().map(info).collect(),
+        simd: host.probe.simd,
         abi: (fades_abi::ABI_MAJOR, fades_abi::ABI_MINOR),
     })
 }
 
 /// What the courier is told; none where there is nothing to carry.
-fn courier(
-    folder: &Path,
-    file: &NodeFile,
-    program: &Path,
-    credentials: Option<PathBuf>,
-) -> Result<Option<CourierConfig>, Problem> {
+fn courier(folder: &Path, file: &NodeFile, host: &Host) -> Result<Option<CourierConfig>, Problem> {
     let places = &file.places;
     if places.is_empty() {
         return Ok(None);
@@ -139,28 +167,23 @@ fn courier(
     let mail = serde_json::to_value(places)
         .or_problem(|| "cannot hand over inboxes and destinations".to_owned())?;
     Ok(Some(CourierConfig {
-        program: program.to_owned(),
-        arguments: vec!["courier".into()],
+        program: host.program.clone(),
+        arguments: ["courier", "--log", &host.level].map(Into::into).into(),
         mail,
         addresses: places.addresses().into_iter().collect(),
         destinations: places.destination.keys().cloned().collect(),
         inboxes: places.inbox.keys().cloned().collect(),
         outbox: file.node.outbox,
         base: folder.to_owned(),
-        credentials,
+        credentials: host.credentials.clone(),
     }))
 }
 
-fn info(offer: Offer) -> IsolationInfo {
-    let Offer {
-        isolation,
-        works,
-        detail,
-    } = offer;
+fn info(offer: &Offer) -> IsolationInfo {
     IsolationInfo {
-        isolation,
-        works,
-        detail,
+        isolation: offer.isolation,
+        works: offer.works,
+        detail: offer.detail.clone(),
     }
 }
 

@@ -4,11 +4,13 @@
 //! other. What the sources say is the broker's matter: its types are used here
 //! for checking and for the schema, and go to it as JSON.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use fades_courier::config::Places;
 use fades_drb::config::Sources;
+use fades_task::allowance::Allowances;
 use fades_task::identity::Name;
 use fades_task::limits::Limits;
 use fades_task::policy::Order;
@@ -29,6 +31,10 @@ pub(crate) struct NodeFile {
     /// Which of the tasks that wait is started next.
     #[schemars(default)]
     pub(crate) queue: Order,
+    /// What each service may use, by its name; `default` is for those without
+    /// a line of their own.
+    #[schemars(default)]
+    pub(crate) limits: Allowances,
     /// Where readings come from, by name.
     pub(crate) source: Sources,
     /// Inboxes and destinations, by name.
@@ -44,6 +50,8 @@ struct Unchecked {
     #[serde(default)]
     queue: Order,
     #[serde(default)]
+    limits: Allowances,
+    #[serde(default)]
     source: serde_json::Map<String, serde_json::Value>,
     inbox: Option<serde_json::Value>,
     destination: Option<serde_json::Value>,
@@ -58,7 +66,7 @@ pub(crate) struct NodePart {
     /// Further names that it answers to, such as one for all nodes of a kind.
     #[serde(default)]
     pub(crate) labels: Vec<Name>,
-    /// The zone of times that a source gives without one.
+    /// What a day is where `limits` say how much a service may use in one.
     #[serde(default)]
     pub(crate) zone: Zone,
     /// Memory of all functions that run at one time.
@@ -180,11 +188,13 @@ impl NodeFile {
         let Unchecked {
             node,
             queue,
+            limits,
             source,
             inbox,
             destination,
         } = layers.parse()?;
         node.check()?;
+        limits.check().map_err(|e| layers.field_problem(&e))?;
         let source =
             Sources::parse(&source.into()).map_err(|e| layers.field_problem(&e.to_string()))?;
         let places = Places::parse(inbox.as_ref(), destination.as_ref())
@@ -192,9 +202,28 @@ impl NodeFile {
         Ok(Self {
             node,
             queue,
+            limits,
             source,
             places,
         })
+    }
+
+    /// Dotted paths of the values that are others in `new`.
+    pub(crate) fn differing(&self, new: &Self) -> Vec<String> {
+        let (old, new) = (self.values(), new.values());
+        let paths: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+        let differ = |path: &&String| old.get(*path) != new.get(*path);
+        paths.into_iter().filter(differ).cloned().collect()
+    }
+
+    fn values(&self) -> BTreeMap<String, serde_json::Value> {
+        let mut values = BTreeMap::new();
+        // Tables of texts, numbers and truth values always have a JSON form.
+        let all = serde_json::to_value(self).unwrap_or_default();
+        leaves("", &all, &mut |path, value| {
+            drop(values.insert(path, value.clone()))
+        });
+        values
     }
 
     /// Path of the API's socket.
@@ -205,6 +234,26 @@ impl NodeFile {
 
 /// Less would not have room for one answer, bytes.
 const OUTBOX_MIN: u64 = 1 << 20;
+/// Values that are no tables, by dotted path.
+pub(crate) fn leaves(
+    path: &str,
+    value: &serde_json::Value,
+    take: &mut impl FnMut(String, &serde_json::Value),
+) {
+    match value {
+        serde_json::Value::Object(map) => {
+            for (key, value) in map {
+                let path = if path.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{path}.{key}")
+                };
+                leaves(&path, value, take);
+            }
+        }
+        _ => take(path.to_owned(), value),
+    }
+}
 
 /// A batch is whole pages of this size, bytes.
 const CHUNK_MIN: u64 = 2 << 20;
@@ -286,6 +335,27 @@ mod tests {
     }
 
     #[test]
+    fn two_files_differ_by_the_values_and_not_by_how_they_are_written() {
+        let head = "[node]\nname = \"a\"\nparallel = 2\n";
+        let old = parsed(&format!(
+            "{head}memory = \"1GiB\"\n[limits.air]\nruns = 2\n"
+        ));
+        let new = parsed(&format!(
+            "limits = {{ air = {{ cpu = \"1m\" }} }}\n{head}memory = \"1024MiB\"\nzone = \"Europe/London\"\n[queue]\npolicy = \"id\"\n"
+        ));
+        let (old, new) = (old.unwrap(), new.unwrap());
+        let fields = [
+            "limits.air.cpu",
+            "limits.air.runs",
+            "node.zone",
+            "queue.policy",
+        ];
+        assert_eq!(old.differing(&new), fields);
+        assert_eq!(new.differing(&old), fields);
+        assert_eq!(old.differing(&old), [""; 0]);
+    }
+
+    #[test]
     fn what_cannot_work_is_refused_with_the_remedy() {
         for (line, named) in [
             ("memory = \"512\"", "MiB"),
@@ -300,6 +370,10 @@ mod tests {
             ("[inbox.post]", "neither url nor folder"),
             ("[destination.city]\nurl = 7", "destination.city.url"),
             ("memroy = \"1MiB\"", "did you mean `memory`"),
+            ("[limits.air]\nruns = 0", "nonzero"),
+            ("[limits.air]\nrate = \"60\"", "60/min"),
+            ("[limits.air]\ncpu = \"0s\"", "node.toml:4: limits.air.cpu"),
+            ("[limits.air]\nbyte = \"1MiB\"", "did you mean `bytes`"),
             ("[queue]\npolicy = \"prioritty\"", "did you mean `priority`"),
             ("[queue]\nageing = \"soon\"", "no duration"),
             ("[queue]\nagein = \"1m\"", "did you mean `ageing`"),

@@ -16,6 +16,7 @@ mod reach;
 mod reading;
 mod recording;
 mod refusals;
+mod reload;
 mod secrets;
 mod stage;
 mod trying;

@@ -7,7 +7,7 @@ use fades_task::policy::{Order, Policy};
 use fades_task::quantity::Duration;
 use proptest::prelude::{Strategy, any, prop, proptest};
 
-use super::{PASSED_FOR, Queue, WINDOW, key};
+use super::{Fit, PASSED_FOR, Queue, WINDOW, key};
 use crate::core::{Task, Tick, Waiting};
 use crate::samples::{mtw_with, name, now};
 
@@ -128,7 +128,10 @@ proptest! {
                     queue.wake(now);
                     let due = plain.waiting.iter().any(|(w, _)| w.not_before <= now);
                     assert_eq!(queue.has_ready(now), due);
-                    let fits = |t: &Task| t.mtw.function.limits.memory.0 <= free << 20;
+                    let fits = |t: &Task| match t.mtw.function.limits.memory.0 <= free << 20 {
+                true => Fit::Now,
+                false => Fit::Later,
+            };
                     let next = queue.next(now, fits).map(|w| w.task.seq);
                     assert_eq!(next, plain.next(now, free));
                     next.into_iter().for_each(|seq| plain.remove(seq));
@@ -164,7 +167,10 @@ proptest! {
             queue.insert(task);
             queue.wake(now);
             let free = if busy { 2 } else { 4 };
-            let fits = |t: &Task| t.mtw.function.limits.memory.0 <= free << 20;
+            let fits = |t: &Task| match t.mtw.function.limits.memory.0 <= free << 20 {
+                true => Fit::Now,
+                false => Fit::Later,
+            };
             let next = queue.next(now, fits).map(|w| w.task.seq);
             if next == Some(1) {
                 break;

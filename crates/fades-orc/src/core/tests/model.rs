@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use fades_task::allowance::Allowances;
 use fades_task::coverage::Coverage;
 use fades_task::exit::Exit;
 use fades_task::identity::Name;
@@ -10,17 +11,20 @@ use fades_task::limits::Isolation;
 use fades_task::message::Refused;
 use fades_task::policy::{Order, Policy};
 use fades_task::quantity::{Duration, Size};
+use fades_task::time::{Time, Zone};
 use proptest::prelude::{Just, Strategy, any, prop, prop_oneof, proptest};
 
 use crate::core::{
     Capacity, Change, Core, Effect, Event, Need, Now, PASSED_FOR, Part, Rules, RunId, Task,
-    TenderEvent, Tick, Timer,
+    TenderEvent, Tick, Timer, Used,
 };
 use crate::samples::{ended, mtw_with, name, now};
 
 const PARALLEL: usize = 3;
 const MEMORY: u64 = 4 << 20;
 const BATCH: u64 = 2 << 20;
+/// Processor time of a service whose day is short, us; each run uses 5.
+const CPU: u64 = 12;
 /// Two runs that retrieve something at a time.
 const INPUT: u64 = 9 << 20;
 
@@ -40,11 +44,18 @@ enum Op {
 /// What a task says of itself.
 #[derive(Debug, Clone, Copy)]
 struct Asked {
+    service: u8,
     memory: u64,
     priority: i64,
     /// `finish-within`, ms.
     within: Option<u64>,
     retrieves: bool,
+}
+
+/// One service has one run at a time, one little time of the processor.
+fn allowances() -> Allowances {
+    let text = format!(r#"{{"s0": {{"runs": 1}}, "s1": {{"cpu": "{CPU}us"}}}}"#);
+    serde_json::from_str(&text).unwrap()
 }
 
 fn asked() -> impl Strategy<Value = Asked> {
@@ -53,11 +64,13 @@ fn asked() -> impl Strategy<Value = Asked> {
         3 => (1..10_000_000_u64).prop_map(Some),
         1 => Just(Some(20)),
     ];
-    (1..5_u64, -200..200_i64, within, 0..4_u8).prop_map(|(memory, priority, within, rest)| Asked {
+    let numbers = (1..5_u64, -200..200_i64, within, 0..12_u8);
+    numbers.prop_map(|(memory, priority, within, rest)| Asked {
+        service: rest / 4,
         memory,
         priority,
         within,
-        retrieves: rest > 0,
+        retrieves: rest % 4 > 0,
     })
 }
 
@@ -123,6 +136,8 @@ struct World {
     paused: BTreeMap<Name, Tick>,
     /// When a task was first passed by a later one.
     passed: BTreeMap<Name, Tick>,
+    /// Processor time by day and service, us.
+    used: BTreeMap<(Time, Name), u64>,
     timers: BTreeMap<(Tick, usize), Timer>,
     timers_set: usize,
     broker: bool,
@@ -144,6 +159,7 @@ impl World {
             holds: BTreeMap::new(),
             paused: BTreeMap::new(),
             passed: BTreeMap::new(),
+            used: BTreeMap::new(),
             timers: BTreeMap::new(),
             timers_set: 0,
             broker: false,
@@ -160,7 +176,12 @@ impl World {
             input: Size(INPUT),
             batch: Size(BATCH),
         };
-        Core::new(&Rules { capacity, order }, None)
+        let rules = Rules {
+            capacity,
+            order,
+            allowances: allowances(),
+        };
+        Core::new(rules, Zone::default(), None)
     }
 
     fn task(&self, id: &Name) -> &(Task, Stored) {
@@ -200,10 +221,30 @@ impl World {
         }
     }
 
+    fn day(&self) -> Time {
+        Zone::default().day(self.now.time).0
+    }
+
+    /// Whether a service may have one more run.
+    fn allows(&self, service: &Name) -> bool {
+        let used = self.used.get(&(self.day(), service.clone())).copied();
+        let runs = self
+            .holds
+            .values()
+            .filter(|h| self.task(&h.0).0.service() == service);
+        match service.as_str() {
+            "s0" => runs.count() == 0,
+            "s1" => used.unwrap_or(0) < CPU,
+            _ => true,
+        }
+    }
+
     /// A task is started now: nothing before it could have been, and nothing
     /// before it was passed for too long.
     fn check_turn(&mut self, id: &Name) {
         let place = self.place(&self.task(id).0);
+        let service = self.task(id).0.service();
+        assert!(self.allows(service), "{service} may not have {id} started");
         let used = |of: fn(&Need) -> u64| self.holds.values().map(|h| of(&h.1)).sum::<u64>();
         let (memory, input) = (used(|n| n.memory.0), used(|n| n.input.0));
         let now = self.now.tick;
@@ -215,7 +256,10 @@ impl World {
                     .paused
                     .get(&task.mtw.task.id)
                     .is_some_and(|at| *at > now);
-                matches!(stored, Stored::Queued(_)) && !paused && self.place(task) < place
+                matches!(stored, Stored::Queued(_))
+                    && !paused
+                    && self.place(task) < place
+                    && self.allows(task.service())
             })
             .map(|(task, _)| {
                 let need = Self::need(task);
@@ -295,6 +339,16 @@ impl World {
                     commit.result.failure.is_none(),
                     commit.result.state == fades_task::result::TaskState::Done
                 );
+                let day = self.day();
+                let charge = commit.charge;
+                if !charge.used.is_nothing() {
+                    assert_eq!(
+                        (charge.day, charge.used.cpu.0),
+                        (day, commit.result.cpu_us * 1000)
+                    );
+                    let service = commit.result.service.clone();
+                    *self.used.entry((day, service)).or_default() += commit.result.cpu_us;
+                }
                 self.over(id);
                 let stored = self.stored(id);
                 assert_ne!(*stored, Stored::Final, "{id} ended twice");
@@ -401,6 +455,7 @@ impl World {
         let mtw = mtw_with(&id, |t| {
             t["function"]["limits"]["memory"] = format!("{}MiB", asked.memory).into();
             t["task"]["priority"] = asked.priority.into();
+            t["task"]["service"] = format!("s{}", asked.service).into();
             if let Some(within) = asked.within {
                 t["task"]["finish-within"] = format!("{within}ms").into();
             }
@@ -510,6 +565,16 @@ impl World {
         self.timers.clear();
         self.broker = false;
         self.broker_dies = false;
+        let day = self.day();
+        let today = self.used.iter().filter(|((of, _), _)| *of == day);
+        let today = today.map(|((_, service), us)| {
+            let used = Used {
+                cpu: Duration(us * 1000),
+                bytes: Size(0),
+            };
+            (service.clone(), used)
+        });
+        self.core.recall(self.now, today.collect::<Vec<_>>());
         self.step(Event::Start);
         let open: Vec<Task> = self
             .tasks

@@ -3,9 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use fades_task::allowance::Allowances;
 use fades_task::courier::{NotDelivered, Receiver};
 use fades_task::mtw::Deliver;
 use fades_task::quantity::{Duration, Size};
+use fades_task::time::Zone;
 use proptest::prelude::{Strategy, any, prop, proptest};
 
 use super::{
@@ -32,9 +34,13 @@ fn story(at_most: u64) -> Story {
         input: Size(40 << 20),
         batch: Size(2 << 20),
     };
-    let order = Order::default();
+    let rules = Rules {
+        capacity,
+        order: Order::default(),
+        allowances: Allowances::default(),
+    };
     let mut story = Story {
-        core: Core::new(&Rules { capacity, order }, Some(mail(at_most))),
+        core: Core::new(rules, Zone::default(), Some(mail(at_most))),
         now: Now {
             time: now(),
             tick: Tick(0),

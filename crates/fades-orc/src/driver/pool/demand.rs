@@ -68,6 +68,11 @@ impl Demand {
         }
     }
 
+    /// At most so many runs at once from now on.
+    pub(super) const fn bound(&mut self, parallel: usize) {
+        self.parallel = parallel;
+    }
+
     /// The kind of shells for runs that need at least `class`: few kinds, so
     /// that a spare fits most.
     pub(super) fn kind(&self, isolation: Isolation, class: Class) -> Kind {

@@ -39,7 +39,7 @@ impl Desk {
         let config = Arc::new(config(folder.path()));
         std::fs::write(&config.tender, "#!/bin/sh\nexec sleep 100\n").unwrap();
         std::fs::set_permissions(&config.tender, Permissions::from_mode(0o700)).unwrap();
-        let shared = Arc::new(Shared::new());
+        let shared = Arc::new(Shared::new(Arc::clone(&config)));
         let first = channel().0;
         let driver = Driver::new(config, store, shared, Arc::default(), channel(), first).unwrap();
         let mut desk = Self {

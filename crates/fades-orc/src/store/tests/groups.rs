@@ -30,8 +30,8 @@ fn a_change_that_does_not_apply_does_not_hinder_the_others() {
     let writes = [
         Write::State(&a, &running),
         Write::State(&b, &running),
-        Write::End(ending("b", &[8])),
-        Write::End(ending("c", &[9])),
+        Write::End(Box::new(ending("b", &[8]))),
+        Write::End(Box::new(ending("c", &[9]))),
     ];
     let newcomers = [newcomer(&mtw("d")), other, newcomer(&mtw("e"))];
     let stored = store.store(&writes, &newcomers).unwrap();
@@ -138,7 +138,11 @@ fn who_waits_for_a_result_is_told_after_it_is_stored_and_not_when_that_fails() {
     };
     store.leave_room(0);
     let text = [&[0x79, 0xea, 0x60][..], &[b'x'; 60_000]].concat();
-    assert!(store.store(&[Write::End(ending("a", &text))], &[]).is_err());
+    assert!(
+        store
+            .store(&[Write::End(Box::new(ending("a", &text)))], &[])
+            .is_err()
+    );
     assert!(result.try_recv().is_err());
     store.leave_room(1000);
     end(&store, "a", &text).unwrap();

@@ -29,7 +29,10 @@ fn end(store: &Store, id: &str, first: u64, receivers: &[Receiver]) -> bool {
         })
         .collect();
     let ending = Ending::new(&commit, &Logs::default());
-    store.store(&[Write::End(ending)], &[]).unwrap().applied[0]
+    store
+        .store(&[Write::End(Box::new(ending))], &[])
+        .unwrap()
+        .applied[0]
 }
 
 fn leaves(store: &Store, parcel: u64, outcome: &Dispatch) -> bool {

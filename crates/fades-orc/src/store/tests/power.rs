@@ -97,7 +97,7 @@ impl Model<'_> {
         let ids: Vec<Name> = group.changes.iter().map(|(n, _)| id(*n)).collect();
         let changes = ids.iter().zip(&group.changes);
         let mut writes: Vec<Write<'_>> = changes.map(|(id, (_, c))| Write::State(id, c)).collect();
-        writes.extend(group.endings.into_iter().map(Write::End));
+        writes.extend(group.endings.into_iter().map(|e| Write::End(Box::new(e))));
         match store.store(&writes, &group.newcomers) {
             Ok(stored) => {
                 for (write, applied) in writes.iter().zip(&stored.applied) {
