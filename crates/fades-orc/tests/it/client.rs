@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -187,10 +187,14 @@ impl Stream {
     }
 
     /// The next event; none when the stream has ended.
+    #[track_caller]
     pub(crate) fn next(&mut self) -> Option<Told> {
         let mut told = Told::default();
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let line = self.line()?;
+            // Comments come for ever.
+            assert!(Instant::now() < deadline, "no event came");
             match line.split_once(": ") {
                 Some(("id", id)) => told.id = id.to_owned(),
                 Some(("event", name)) => told.name = name.to_owned(),
