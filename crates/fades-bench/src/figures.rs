@@ -19,6 +19,7 @@ mod modbus;
 mod mqtt;
 mod parts;
 mod rss;
+mod scheduler;
 mod small_host;
 mod start;
 mod steady;
@@ -73,6 +74,7 @@ names! {
     StoreScan "store-scan" store::scan,
     Rss "rss" rss::run,
     Hello "hello" hello::run,
+    Scheduler "scheduler" scheduler::run,
     Influx "influx" influx::run,
     Mqtt "mqtt" mqtt::run,
     Steady "steady" steady::run,
