@@ -16,7 +16,7 @@ use fades_trust::trust::TrustStore;
 use serde_json::Value;
 
 use crate::api::types::FunctionInfo;
-use crate::config::{NodeConfig, QUEUE_MAX};
+use crate::config::{NodeConfig, QUEUE_MAX, STANDING_MAX};
 use crate::core::OverLimit;
 
 /// Most destinations of one answer.
@@ -111,6 +111,9 @@ pub enum Refusal {
     /// The service has used what it may.
     #[error(transparent)]
     OverLimit(#[from] OverLimit),
+    /// Too many tasks stand.
+    #[error("{STANDING_MAX} tasks with a schedule stand already: cancel those that are not needed")]
+    TooManyStanding,
     /// Too many tasks wait.
     #[error("{QUEUE_MAX} tasks wait already: try again when some have ended")]
     QueueFull,

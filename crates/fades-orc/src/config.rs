@@ -24,6 +24,9 @@ use crate::core::{Capacity, Rules};
 /// Most tasks that may wait.
 pub const QUEUE_MAX: u64 = 10_000;
 
+/// Most tasks with a schedule.
+pub const STANDING_MAX: usize = 1_000;
+
 /// What [`NodeConfig::spare_for`] is where there is no reason for anything else.
 pub const SPARE_FOR: Duration = Duration::from_secs(30);
 

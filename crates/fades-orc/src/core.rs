@@ -28,6 +28,7 @@ mod queue;
 mod quota;
 mod room;
 mod run;
+pub mod standing;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -53,6 +54,7 @@ pub use self::quota::{Charge, OverLimit, Used};
 use self::room::Room;
 pub use self::room::{Capacity, Need};
 use self::run::{Run, Settled};
+use self::standing::Standings;
 
 /// A task is started at most as often as this.
 pub const ATTEMPTS_MAX: u32 = 5;
@@ -104,6 +106,7 @@ pub struct Core {
     broker: Supervised,
     courier: Supervised,
     outbox: Outbox,
+    standings: Standings,
     ending: bool,
 }
 
@@ -121,6 +124,7 @@ impl Core {
             broker: Supervised::new(Part::Broker),
             courier: Supervised::new(Part::Courier),
             outbox: Outbox::new(mail),
+            standings: Standings::default(),
             ending: false,
         }
     }
@@ -129,6 +133,12 @@ impl Core {
     #[must_use]
     pub fn running(&self) -> usize {
         self.runs.len()
+    }
+
+    /// Tasks with a schedule.
+    #[must_use]
+    pub fn standing(&self) -> usize {
+        self.standings.len()
     }
 
     /// Tasks that wait for their turn.
@@ -179,6 +189,7 @@ impl Core {
             | Timer::Restart(_)
             | Timer::PartReady(..)
             | Timer::PartPing(..)
+            | Timer::Schedule
             | Timer::Resend => true,
             Timer::Overdue(parcel) => self.outbox.is_under_way(*parcel),
         }
@@ -250,7 +261,9 @@ impl Core {
                     effects.extend(self.courier.start(now.tick));
                 }
             }
+            Event::Accepted(task) if task.stands() => self.standings.stand(now, task),
             Event::Accepted(task) => self.accept(now, task, &mut effects),
+            Event::LeftOut { task } => self.standings.left_out(now, &task),
             Event::Cancel { id, by } => {
                 self.end(now, &id, &Failure::Cancelled { by }, &mut effects);
             }
@@ -283,9 +296,12 @@ impl Core {
         for effect in &mut effects {
             if let Effect::Commit(commit) = effect {
                 self.outbox.add(commit);
+                self.standings.ended(now, &commit.result.id);
             }
         }
         if !self.ending {
+            let over = self.standings.schedule(now, &mut effects);
+            effects.extend(over.iter().map(|task| outcome::over(task, now, None)));
             self.outbox.schedule(now, &mut effects);
         }
         effects
@@ -330,6 +346,7 @@ impl Core {
     }
 
     fn accept(&mut self, now: Now, task: Task, effects: &mut Vec<Effect>) {
+        self.standings.opened(&task);
         let age = now.time.0.saturating_sub(task.accepted.0).max(0);
         let accepted = Tick(now.tick.0.saturating_sub(age));
         let waiting = Waiting {
@@ -359,6 +376,13 @@ impl Core {
 
     /// Ends a task from outside, whatever its state.
     fn end(&mut self, now: Now, id: &Name, failure: &Failure, effects: &mut Vec<Effect>) {
+        if let Some((task, run)) = self.standings.remove(id) {
+            effects.push(outcome::over(&task, now, Some(failure.clone())));
+            if let Some(run) = run {
+                self.end(now, &run, failure, effects);
+            }
+            return;
+        }
         if let Some(waiting) = self.queue.remove(id) {
             effects.push(waiting.fail(now, failure.clone()));
             return;
@@ -503,6 +527,7 @@ impl Core {
                     effects.extend(self.courier.kill());
                 }
             }
+            Timer::Schedule => self.standings.looked(),
             // Sending follows every step.
             Timer::Restart(_) | Timer::Resend => {}
         }

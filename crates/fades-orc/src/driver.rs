@@ -42,6 +42,7 @@ use crate::api::auth::TrustFile;
 use crate::api::types::Scheduling;
 use crate::config::NodeConfig;
 use crate::core::outbox::{Mail, StoredParcel};
+use crate::core::standing::Spawn;
 use crate::core::{Core, Effect, Event, Now, Part, RunId, Task, Tick, Timer};
 use crate::shared::Shared;
 use crate::store::Store;
@@ -110,6 +111,9 @@ pub(crate) type Reply = oneshot::Sender<BrokerReport>;
 struct Open {
     mtw: Arc<Mtw>,
     accepted: Time,
+    /// What times like `last` are relative to.
+    at: Time,
+    inbox: Option<Name>,
 }
 
 /// The driver, before and while it runs.
@@ -206,7 +210,10 @@ impl Driver {
         if !unfinished.is_empty() {
             info!(tasks = unfinished.len(), "taking up unfinished tasks");
         }
-        for task in unfinished {
+        // Runs first, so that no task with a schedule has a second one.
+        let (standing, others): (Vec<Task>, Vec<Task>) =
+            unfinished.into_iter().partition(Task::stands);
+        for task in others.into_iter().chain(standing) {
             self.step(Event::Accepted(task));
         }
         self.settle();
@@ -321,6 +328,8 @@ impl Driver {
             let open = Open {
                 mtw: Arc::clone(&task.mtw),
                 accepted: task.accepted,
+                at: task.due.unwrap_or(task.accepted),
+                inbox: task.inbox.clone(),
             };
             self.open.insert(task.mtw.task.id.clone(), open);
         }
@@ -333,6 +342,7 @@ impl Driver {
         debug!(?effect, "effect");
         match effect {
             Effect::Persist { .. } => {}
+            Effect::Spawn(spawn) => self.spawned(&spawn),
             Effect::Dispatched { parcel, outcome } => self.dispatched(parcel, &outcome),
             Effect::Deliver { parcel } => self.deliver(parcel),
             Effect::Start(Part::Courier) => self.start_courier(),
@@ -369,6 +379,34 @@ impl Driver {
         }
     }
 
+    /// Hands the core a run that is stored.
+    fn spawned(&mut self, spawn: &Spawn) {
+        let task = spawn.task.clone();
+        let place = self.store.place(&spawn.run);
+        let (Ok(Some((seq, accepted))), Some(open)) = (place, self.open.get(&task)) else {
+            warn!(%task, run = %spawn.run, "the run's id is taken; its time is left out");
+            return self.step(Event::LeftOut { task });
+        };
+        if spawn.skipped > 0 {
+            warn!(%task, times = spawn.skipped, "times that were due are left out");
+        }
+        let mut mtw = Mtw::clone(&open.mtw);
+        mtw.task.id = spawn.run.clone();
+        let isolations = crate::admission::isolations(&mtw.function.isolation, &self.config);
+        let run = Task {
+            seq,
+            accepted,
+            attempts: 0,
+            // What the node no longer has makes the run fail.
+            isolations: isolations.unwrap_or_default(),
+            inbox: open.inbox.clone(),
+            parent: Some(task),
+            due: Some(spawn.due),
+            mtw: Arc::new(mtw),
+        };
+        self.step(Event::Accepted(run));
+    }
+
     fn start_tender(&mut self, run: RunId, id: &Name, isolation: fades_task::limits::Isolation) {
         let Some(open) = self.open.get(id) else {
             return;
@@ -381,6 +419,7 @@ impl Driver {
             run,
             mtw: &open.mtw,
             accepted: open.accepted,
+            at: open.at,
             isolation,
             simd: self.config.simd,
         });

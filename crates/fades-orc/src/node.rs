@@ -6,6 +6,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use fades_task::schedule::task_of;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
@@ -97,6 +98,8 @@ fn as_task(stored: StoredTask, config: &NodeConfig) -> Task {
         attempts: stored.attempts,
         isolations,
         inbox: stored.inbox,
+        parent: stored.is_run.then(|| task_of(&stored.mtw.task.id)),
+        due: stored.due,
         mtw: stored.mtw,
     }
 }

@@ -254,6 +254,14 @@ impl Store {
             .collect()
     }
 
+    /// Where a task is in the order of acceptance, and when it was accepted.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn place(&self, id: &Name) -> Result<Option<(i64, Time)>, StoreError> {
+        rows::place(&self.connection(), id).map_err(|e| self.sql("reading a task", e))
+    }
+
     /// A task in short.
     ///
     /// # Errors
@@ -276,7 +284,9 @@ impl Store {
             return Ok(None);
         };
         let envelope = rows::envelope(&connection, id).map_err(sql)?;
-        let task = rows::mtw_of(&envelope).map_err(|what| self.damaged(what))?;
+        let mut task = rows::mtw_of(&envelope).map_err(|what| self.damaged(what))?;
+        // A run is its task, but for the id.
+        task.task.id.clone_from(&summary.id);
         Ok(Some(TaskDetail { summary, task }))
     }
 
@@ -451,6 +461,7 @@ impl Store {
 /// Name of a state in the database.
 const fn state_word(state: TaskState) -> &'static str {
     match state {
+        TaskState::Standing => "standing",
         TaskState::Queued => "queued",
         TaskState::Running => "running",
         TaskState::Done => "done",

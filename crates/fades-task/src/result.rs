@@ -16,6 +16,8 @@ use crate::time::Time;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TaskState {
+    /// Has a schedule: it has a run for each time that is due.
+    Standing,
     /// Accepted and stored; waits for its turn.
     Queued,
     /// A function works on it.
@@ -39,6 +41,7 @@ impl TaskState {
 impl fmt::Display for TaskState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Standing => "standing",
             Self::Queued => "queued",
             Self::Running => "running",
             Self::Done => "done",

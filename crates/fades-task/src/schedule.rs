@@ -223,6 +223,14 @@ pub fn run_id(task: &Name, due: Time) -> Option<Name> {
     format!("{task}.{at}").parse().ok()
 }
 
+/// The task whose run has this id; of any other id, itself.
+#[must_use]
+pub fn task_of(id: &Name) -> Name {
+    let task = id.as_str().rsplit_once('.').map(|(task, _)| task);
+    let task = task.filter(|_| is_run_id(id)).and_then(|t| t.parse().ok());
+    task.unwrap_or_else(|| id.clone())
+}
+
 /// Whether an id is one that runs of schedules have.
 #[must_use]
 pub fn is_run_id(id: &Name) -> bool {
@@ -261,6 +269,21 @@ impl Cron {
             .find_previous_occurrence(&at.to_zoned(zone), true);
         let last = last.ok()?.timestamp().as_nanosecond();
         i64::try_from(last).ok().map(Time)
+    }
+}
+
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.every, &self.cron) {
+            (Some(every), _) => write!(f, "every {every}")?,
+            (None, Some(cron)) => write!(f, "cron {cron}")?,
+            (None, None) => {}
+        }
+        f.write_str(match self.catch_up {
+            CatchUp::None => ", what was missed is left out",
+            CatchUp::Latest => ", the newest of what was missed is made up for",
+            CatchUp::All => ", what was missed is made up for",
+        })
     }
 }
 
@@ -498,6 +521,8 @@ mod tests {
         let run = run_id(&id("air-7"), time("2026-11-23T17:00:00Z")).unwrap();
         assert_eq!(run.as_str(), "air-7.20261123T170000Z");
         assert!(is_run_id(&run));
+        assert_eq!(super::task_of(&run), id("air-7"));
+        assert_eq!(super::task_of(&id("air.7")), id("air.7"));
         let longest = id(&"x".repeat(47));
         assert!(run_id(&longest, time("2026-11-23")).is_some());
         for other in [

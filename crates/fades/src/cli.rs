@@ -81,6 +81,9 @@ enum Command {
     /// List the functions that a node has
     #[command(after_help = help::FUNCTIONS)]
     Functions(operate::functions::Args),
+    /// Show where tasks come from and answers go, and what waits
+    #[command(after_help = help::OUTBOX)]
+    Outbox(operate::outbox::Args),
     /// Say what this host offers, what is used, and what would improve it
     #[command(after_help = help::DOCTOR)]
     Doctor(operate::doctor::Args),
@@ -131,6 +134,7 @@ impl Cli {
             Command::Resources(args) => operate::resources::run(&args, session),
             Command::Read(args) => operate::read::run(&args, session),
             Command::Functions(args) => operate::functions::run(&args, session),
+            Command::Outbox(args) => operate::outbox::run(&args, session),
             Command::Doctor(args) => operate::doctor::run(&args, session),
             Command::Demo(args) => operate::demo::run(&args, session),
             Command::Key(args) => keys::key::run(&args, session),

@@ -1,5 +1,5 @@
 //! For those who operate a node: `init`, `node`, `config`, `source`,
-//! `resources`, `read`, `functions`, `doctor`, `demo`.
+//! `resources`, `read`, `functions`, `outbox`, `doctor`, `demo`.
 
 pub(crate) mod config;
 pub(crate) mod demo;
@@ -8,6 +8,7 @@ pub(crate) mod functions;
 mod inherited;
 pub(crate) mod init;
 pub(crate) mod node;
+pub(crate) mod outbox;
 pub(crate) mod probe;
 pub(crate) mod read;
 mod recording;

@@ -176,7 +176,7 @@ impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Trust(refusal) => refusal.into(),
-            Refusal::QueueFull => Self::new(BUSY, refusal.to_string()),
+            Refusal::QueueFull | Refusal::TooManyStanding => Self::new(BUSY, refusal.to_string()),
             Refusal::OverLimit(over) => {
                 let seconds = over.wait().0.div_ceil(1_000_000_000);
                 Self::new(OVER_LIMIT, over.to_string()).worth_trying_after(seconds)

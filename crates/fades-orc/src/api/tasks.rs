@@ -82,6 +82,7 @@ pub(super) struct ListQuery {
     service: Option<Name>,
     limit: Option<u32>,
     after: Option<Name>,
+    of: Option<Name>,
 }
 
 pub(super) fn query<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Problem> {
@@ -106,6 +107,7 @@ pub(super) async fn list(
         services: asked.service.map(|service| vec![service]),
         limit: asked.limit,
         after: asked.after,
+        of: asked.of,
     };
     blocking(&api, move |api| {
         let caller = api.caller(&parts)?;
@@ -326,7 +328,7 @@ fn ask_to_cancel(api: &Api, caller: &Caller, id: Name) -> Result<(), Problem> {
     let task = readable_by(api, &id, caller)?;
     caller.may_cancel(&task.service)?;
     match task.state {
-        TaskState::Queued | TaskState::Running => {
+        TaskState::Standing | TaskState::Queued | TaskState::Running => {
             let by = caller.words();
             api.tell(Input::Event(Event::Cancel { id, by }))
         }

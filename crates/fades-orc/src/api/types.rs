@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `POST /v1/tasks` | DSSE envelope of a task | 201 or, the same again, 200: [`TaskSummary`] |
 //! | `POST /v1/tasks?wait=30s` | the same | as the task's result, for who may read it |
-//! | `GET /v1/tasks?state=&service=&limit=&after=` | | [`TaskList`], newest first |
+//! | `GET /v1/tasks?state=&service=&of=&limit=&after=` | | [`TaskList`], newest first |
 //! | `GET /v1/tasks/{id}` | | [`TaskDetail`] |
 //! | `GET /v1/tasks/{id}/result?wait=30s` | | 200: a final [`TaskResult`]; 202: one that is not final yet |
 //! | `GET /v1/tasks/{id}/logs` | | [`Logs`] |
@@ -104,6 +104,13 @@ pub struct TaskSummary {
     pub started: Option<Time>,
     /// When it reached its final state.
     pub finished: Option<Time>,
+    /// Of a run of a task with a schedule, the time that was due; of such a task,
+    /// until when everything is run or left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<Time>,
+    /// Of a task with a schedule, how many times were left out.
+    #[serde(default)]
+    pub skipped: u64,
 }
 
 impl TaskSummary {
@@ -523,6 +530,9 @@ pub struct TenderInfo {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct TaskCounts {
+    /// Have a schedule.
+    #[serde(default)]
+    pub standing: u64,
     /// Wait for their turn.
     pub queued: u64,
     /// Run.

@@ -9,6 +9,7 @@ use fades_task::time::Time;
 use super::event::{Part, RunId, Tick, Timer};
 use super::outbox::{Dispatch, NewParcel};
 use super::quota::Charge;
+use super::standing::Spawn;
 
 /// What shall be done. Effects are performed strictly in order.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,6 +60,10 @@ pub enum Effect {
     Ping(Part),
     /// Kill a part; [`Lost`](super::Event::Lost) follows.
     Kill(Part),
+    /// Store a run of a task with a schedule, and how far the schedule has come;
+    /// [`Accepted`](super::Event::Accepted) follows, or
+    /// [`LeftOut`](super::Event::LeftOut) when its id is taken.
+    Spawn(Spawn),
     /// Let the courier try to deliver a parcel of the outbox.
     Deliver {
         /// Its number.
@@ -87,6 +92,7 @@ impl Effect {
             | Self::SetTimer { .. }
             | Self::Start(_)
             | Self::Ping(_)
+            | Self::Spawn(_)
             | Self::Deliver { .. }
             | Self::Dispatched { .. } => false,
         }

@@ -61,9 +61,20 @@ pub struct Task {
     pub isolations: Vec<Isolation>,
     /// The inbox out of which it came; its answer goes back there.
     pub inbox: Option<Name>,
+    /// The task with a schedule whose run it is.
+    pub parent: Option<Name>,
+    /// Of a run, the time that was due; of a task with a schedule, until when
+    /// everything is run or left out.
+    pub due: Option<Time>,
 }
 
 impl Task {
+    /// Whether it runs again and again, each run being a task of its own.
+    #[must_use]
+    pub fn stands(&self) -> bool {
+        self.parent.is_none() && self.mtw.schedule.is_some()
+    }
+
     pub(super) fn id(&self) -> &Name {
         &self.mtw.task.id
     }
@@ -80,6 +91,11 @@ pub enum Event {
     Start,
     /// A task was stored, just now or in an earlier life of the node.
     Accepted(Task),
+    /// A run could not be stored, because its id is taken.
+    LeftOut {
+        /// Whose run it would have been.
+        task: Name,
+    },
     /// Somebody wants a task to end.
     Cancel {
         /// The task.
@@ -189,6 +205,8 @@ pub enum Timer {
     PartReady(Part, u32),
     /// A part, as it was started the nth time, is due for a ping.
     PartPing(Part, u32),
+    /// Something may be due.
+    Schedule,
     /// A receiver may be tried again.
     Resend,
     /// The courier should have said what became of a parcel.

@@ -18,6 +18,7 @@ use fades_task::courier::{NotDelivered, Receiver};
 use fades_task::identity::Name;
 use fades_task::quantity::{Duration, Size};
 use fades_task::result::{TaskResult, TaskState};
+use fades_task::schedule::task_of;
 use fades_task::time::Time;
 use serde_json::json;
 
@@ -181,13 +182,14 @@ impl Outbox {
         let result = &commit.result;
         let body = event(&mail.node, result);
         let created = result.finished.unwrap_or(result.accepted);
+        let stream = task_of(&result.id);
         for receiver in &commit.receivers {
             self.next += 1;
             let parcel = self.next;
             self.keep(StoredParcel {
                 parcel,
                 receiver: receiver.clone(),
-                stream: result.id.clone(),
+                stream: stream.clone(),
                 bytes: body.len() as u64,
                 created,
             });
@@ -195,7 +197,7 @@ impl Outbox {
                 parcel,
                 receiver: receiver.clone(),
                 event: result.id.to_string(),
-                stream: result.id.clone(),
+                stream: stream.clone(),
                 body: Arc::clone(&body),
             });
         }

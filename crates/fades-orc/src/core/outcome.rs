@@ -63,6 +63,26 @@ const fn state_of(failure: &Failure) -> TaskState {
     }
 }
 
+/// The end of a task with a schedule: it has come to its end, unless something ended
+/// it. Its runs were told to whoever was to be told; this is not.
+pub(super) fn over(task: &Task, now: Now, failure: Option<Failure>) -> Effect {
+    let state = failure.as_ref().map_or(TaskState::Done, state_of);
+    let mut result = blank(task, state, now);
+    result.failure = failure;
+    Effect::Commit(Box::new(Commit {
+        run: None,
+        result,
+        answer: Vec::new(),
+        readings: Vec::new(),
+        receivers: Vec::new(),
+        parcels: Vec::new(),
+        charge: Charge {
+            day: now.time,
+            used: Used::NOTHING,
+        },
+    }))
+}
+
 impl Waiting {
     /// Ends a task that does not run.
     pub(super) fn fail(&self, now: Now, failure: Failure) -> Effect {

@@ -22,6 +22,7 @@ mod clocks;
 mod model;
 mod order;
 mod outbox;
+mod standing;
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -90,6 +91,8 @@ impl Story {
             attempts: 0,
             isolations: vec![Isolation::Microvm, Isolation::Process],
             inbox: None,
+            parent: None,
+            due: None,
         }
     }
 

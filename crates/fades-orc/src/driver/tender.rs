@@ -5,7 +5,7 @@ use std::io;
 use fades_task::identity::{Digest, Name};
 use fades_task::limits::Isolation;
 use fades_task::message::{Start, TemplateRequest};
-use fades_task::mtw::{Dto, Mtw};
+use fades_task::mtw::{Dto, Mtw, Retrieve};
 use fades_task::quantity::Duration as Span;
 use fades_task::time::Time;
 use fades_wire::Channel;
@@ -22,6 +22,8 @@ pub(super) struct Plan<'a> {
     pub(super) run: RunId,
     pub(super) mtw: &'a Mtw,
     pub(super) accepted: Time,
+    /// What times like `last` are relative to: when it was accepted, or due.
+    pub(super) at: Time,
     pub(super) isolation: Isolation,
     /// Highest SIMD level that the function may be told.
     pub(super) simd: u32,
@@ -159,7 +161,12 @@ impl Job {
 
 fn resolve(plan: &Plan<'_>) -> Vec<Dto> {
     let retrieve = plan.mtw.retrieve.iter();
-    retrieve.map(|r| r.resolve(plan.accepted)).collect()
+    // What arrives can only be collected from now on.
+    let at = |r: &Retrieve| match r.collect {
+        Some(_) => plan.accepted,
+        None => plan.at,
+    };
+    retrieve.map(|r| r.resolve(at(r))).collect()
 }
 
 /// The zone's offsets over the ranges of all DTOs. An open range begins in

@@ -18,6 +18,7 @@ use std::time::Instant;
 use fades_task::courier::Verdict;
 use fades_task::identity::Name;
 use fades_task::limits::Isolation;
+use fades_task::time::Time;
 use fades_trust::envelope::Envelope;
 use fades_trust::task::VerifiedTask;
 use fades_trust::trust::TrustStore;
@@ -28,7 +29,7 @@ use super::courier::verdict;
 use super::{Driver, Input, STORE_PAUSE, STORE_PAUSE_MAX, wall_time};
 use crate::admission::{Admitted, Refusal, admit};
 use crate::api::types::Problem;
-use crate::config::{NodeConfig, QUEUE_MAX};
+use crate::config::{NodeConfig, QUEUE_MAX, STANDING_MAX};
 use crate::core::{Change, Effect, Event, Now, Task};
 use crate::store::group::{Ending, Newcomer, Write};
 use crate::store::{Acceptance, Store, StoreError};
@@ -201,7 +202,7 @@ impl Driver {
             let turn = std::mem::take(&mut self.turn);
             let now = self.now();
             let (newcomers, submitters) = self.newcomers(now, turn.submissions);
-            let writes = self.writes(&turn.effects);
+            let writes = self.writes(now.time, &turn.effects);
             let stored = self.store.store(&writes, &newcomers);
             let (stored, accepted) = match stored {
                 Ok(stored) => {
@@ -223,7 +224,7 @@ impl Driver {
         self.show_outbox();
     }
 
-    fn writes<'a>(&self, effects: &'a [Effect]) -> Vec<Write<'a>> {
+    fn writes<'a>(&self, now: Time, effects: &'a [Effect]) -> Vec<Write<'a>> {
         let write = |effect: &'a Effect| match effect {
             Effect::Persist { id, change } => Some(Write::State(id, change)),
             Effect::Commit(commit) => {
@@ -232,6 +233,7 @@ impl Driver {
                 logs.cut = logs.cut.saturating_add(commit.result.log_cut);
                 Some(Write::End(Box::new(Ending::new(commit, logs))))
             }
+            Effect::Spawn(spawn) => Some(Write::Spawn(spawn, now)),
             Effect::Dispatched { parcel, outcome } => Some(Write::Dispatched(*parcel, outcome)),
             _ => None,
         };
@@ -254,18 +256,28 @@ impl Driver {
         submissions: Vec<Submission>,
     ) -> (Vec<Newcomer>, Vec<Submitter>) {
         let submissions = self.within_allowance(now, submissions);
-        let tasks = submissions.iter().map(|s| s.task.mtw());
-        let at_once = self.core.starts_at_once(now, tasks);
+        let once = |s: &&Submission| s.task.mtw().schedule.is_none();
+        let tasks = submissions.iter().filter(once).map(|s| s.task.mtw());
+        let mut at_once = self.core.starts_at_once(now, tasks);
+        let mut standing = STANDING_MAX.saturating_sub(self.core.standing());
         let mut room = QUEUE_MAX.saturating_sub(self.core.waiting() as u64);
         let (mut newcomers, mut submitters) = (Vec::<Newcomer>::new(), Vec::new());
-        for (n, submission) in submissions.into_iter().enumerate() {
-            let starts = n < at_once;
+        for submission in submissions {
+            let stands = submission.task.mtw().schedule.is_some();
+            let starts = !stands && at_once > 0;
             let id = &submission.task.mtw().task.id;
-            if !starts && room == 0 && !self.knows(id) {
-                submission.reply.tell(Err(Refusal::QueueFull.into()));
+            let full = match (stands, starts) {
+                (true, _) => (standing == 0).then_some(Refusal::TooManyStanding),
+                (false, false) => (room == 0).then_some(Refusal::QueueFull),
+                (false, true) => None,
+            };
+            if let Some(full) = full.filter(|_| !self.knows(id)) {
+                submission.reply.tell(Err(full.into()));
                 continue;
             }
-            room = room.saturating_sub(u64::from(!starts));
+            at_once -= usize::from(starts);
+            standing = standing.saturating_sub(usize::from(stands));
+            room = room.saturating_sub(u64::from(!starts && !stands));
             newcomers.push(Newcomer {
                 task: submission.task,
                 envelope: submission.envelope,
@@ -427,6 +439,8 @@ fn tell(
             attempts: 0,
             isolations: submitter.isolations,
             inbox: newcomer.inbox.clone(),
+            parent: None,
+            due: None,
             mtw: std::sync::Arc::new(newcomer.task.into_mtw()),
         },
     });

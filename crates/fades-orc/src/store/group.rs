@@ -18,6 +18,7 @@ use super::usage::Charges;
 use super::{Acceptance, Store, StoreError, mail, rows};
 use crate::api::types::{Logs, TaskSummary};
 use crate::core::outbox::{Dispatch, NewParcel};
+use crate::core::standing::Spawn;
 use crate::core::{Change, Charge, Commit};
 
 const DOING: &str = "storing tasks and results";
@@ -44,6 +45,8 @@ pub enum Write<'a> {
     State(&'a Name, &'a Change),
     /// The final one.
     End(Box<Ending>),
+    /// A task with a schedule has a run, accepted at that time.
+    Spawn(&'a Spawn, Time),
     /// A parcel has left the outbox.
     Dispatched(u64, &'a Dispatch),
 }
@@ -198,6 +201,7 @@ impl Store {
         let changed = applied.filter_map(|(write, _)| match write {
             Write::State(id, change) => recent.changed(id, change),
             Write::End(ending) => recent.ended(ending),
+            Write::Spawn(spawn, at) => recent.spawned(spawn, *at),
             Write::Dispatched(..) => None,
         });
         let mut news: Vec<TaskSummary> = changed.collect();
@@ -216,7 +220,7 @@ impl Write<'_> {
         match self {
             Self::State(id, _) => Some(id),
             Self::End(ending) => Some(&ending.id),
-            Self::Dispatched(..) => None,
+            Self::Spawn(..) | Self::Dispatched(..) => None,
         }
     }
 }
@@ -232,6 +236,7 @@ impl Newcomer {
             signer: self.task.signer().clone(),
             state: match self.started {
                 Some(_) => TaskState::Running,
+                None if mtw.schedule.is_some() => TaskState::Standing,
                 None => TaskState::Queued,
             },
             function: mtw.function.image.clone(),
@@ -239,6 +244,8 @@ impl Newcomer {
             accepted: self.accepted,
             started: self.started,
             finished: None,
+            due: mtw.schedule.as_ref().map(|_| self.accepted),
+            skipped: 0,
         }
     }
 }
@@ -253,6 +260,7 @@ fn apply(transaction: &Transaction<'_>, write: &Write<'_>) -> rusqlite::Result<b
             rows::set_queued(transaction, id, *attempts)
         }
         Write::End(ending) => rows::end_task(transaction, ending),
+        Write::Spawn(spawn, at) => rows::spawn(transaction, spawn, *at),
         Write::Dispatched(parcel, outcome) => mail::dispatch(transaction, *parcel, outcome),
     }
 }

@@ -10,11 +10,13 @@ use std::sync::Arc;
 
 use fades_task::identity::Name;
 use fades_task::result::TaskState;
+use fades_task::time::Time;
 use tokio::sync::oneshot;
 
 use super::group::Ending;
 use crate::api::types::{TaskCounts, TaskSummary};
 use crate::core::Change;
+use crate::core::standing::Spawn;
 
 /// Most bytes of results that are kept; what a result takes besides its JSON
 /// is counted as [`ENTRY`].
@@ -79,6 +81,7 @@ pub(super) struct Recent {
 
 fn counted(counts: &mut TaskCounts, state: TaskState) -> &mut u64 {
     match state {
+        TaskState::Standing => &mut counts.standing,
         TaskState::Queued => &mut counts.queued,
         TaskState::Running => &mut counts.running,
         TaskState::Done => &mut counts.done,
@@ -155,6 +158,22 @@ impl Recent {
         Some(summary.clone())
     }
 
+    /// A run is its task, but for its id and its times. Gives the run.
+    pub(super) fn spawned(&mut self, spawn: &Spawn, at: Time) -> Option<TaskSummary> {
+        let task = self.tasks.get_mut(&spawn.task)?;
+        task.summary.due = Some(spawn.due);
+        task.summary.skipped += spawn.skipped;
+        let run = TaskSummary {
+            id: spawn.run.clone(),
+            state: TaskState::Queued,
+            accepted: at,
+            skipped: 0,
+            ..task.summary.clone()
+        };
+        self.accepted(run.clone());
+        Some(run)
+    }
+
     /// Tells whoever waits, and lets go of the oldest results. Gives the task
     /// as it is now.
     pub(super) fn ended(&mut self, ending: &Ending) -> Option<TaskSummary> {
@@ -216,6 +235,8 @@ mod tests {
             accepted: now(),
             started: None,
             finished: None,
+            due: None,
+            skipped: 0,
         }
     }
 

@@ -16,6 +16,7 @@ use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 use super::group::{Ending, Newcomer};
 use super::{mail, state_word};
 use crate::api::types::{FunctionInfo, LIST_DEFAULT, LIST_MAX, TaskCounts, TaskList, TaskSummary};
+use crate::core::standing::Spawn;
 
 /// A task that has not ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +31,11 @@ pub struct StoredTask {
     pub attempts: u32,
     /// The inbox out of which it came.
     pub inbox: Option<Name>,
+    /// It is a run of a task with a schedule.
+    pub is_run: bool,
+    /// Of a run, the time that was due; of a task with a schedule, until when
+    /// everything is run or left out.
+    pub due: Option<Time>,
 }
 
 /// Which tasks to list.
@@ -43,6 +49,8 @@ pub struct Filter {
     pub limit: Option<u32>,
     /// Only older ones than this.
     pub after: Option<Name>,
+    /// Only runs of this task with a schedule.
+    pub of: Option<Name>,
 }
 
 /// A task's row before its envelope is parsed.
@@ -52,16 +60,24 @@ pub(super) struct UnfinishedRow {
     accepted: Time,
     attempts: u32,
     inbox: Option<Name>,
+    id: Name,
+    is_run: bool,
+    due: Option<Time>,
 }
 
 impl UnfinishedRow {
     pub(super) fn parse(self) -> Result<StoredTask, String> {
+        let mut mtw = mtw_of(&self.envelope)?;
+        // A run is its task, but for the id.
+        mtw.task.id = self.id;
         Ok(StoredTask {
             seq: self.seq,
-            mtw: Arc::new(mtw_of(&self.envelope)?),
+            mtw: Arc::new(mtw),
             accepted: self.accepted,
             attempts: self.attempts,
             inbox: self.inbox,
+            is_run: self.is_run,
+            due: self.due,
         })
     }
 }
@@ -118,6 +134,7 @@ impl FromSql for State {
     fn column_result(value: rusqlite::types::ValueRef<'_>) -> Result<Self, FromSqlError> {
         let word = value.as_str()?;
         [
+            TaskState::Standing,
             TaskState::Queued,
             TaskState::Running,
             TaskState::Done,
@@ -143,6 +160,8 @@ fn as_summary(row: &Row<'_>) -> rusqlite::Result<TaskSummary> {
         accepted: Time(row.get("accepted")?),
         started: time(row, "started")?,
         finished: time(row, "finished")?,
+        due: time(row, "due")?,
+        skipped: row.get::<_, i64>("skipped")?.unsigned_abs(),
     })
 }
 
@@ -150,8 +169,8 @@ fn as_summary(row: &Row<'_>) -> rusqlite::Result<TaskSummary> {
 pub(super) fn insert_task(connection: &Connection, newcomer: &Newcomer) -> rusqlite::Result<bool> {
     let mut statement = connection.prepare_cached(
         "INSERT INTO tasks (id, payload, envelope, name, service, signer, image, accepted,
-                            state, attempts, started, inbox)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT (id) DO NOTHING",
+                            state, attempts, started, inbox, due)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) ON CONFLICT (id) DO NOTHING",
     )?;
     let summary = newcomer.summary();
     let inserted = statement.execute(params![
@@ -167,6 +186,7 @@ pub(super) fn insert_task(connection: &Connection, newcomer: &Newcomer) -> rusql
         summary.attempts,
         summary.started.map(|t| t.0),
         newcomer.inbox.as_ref().map(Name::as_str),
+        summary.due.map(|t| t.0),
     ])?;
     Ok(inserted == 1)
 }
@@ -268,9 +288,46 @@ pub(super) fn end_task(connection: &Connection, ending: &Ending) -> rusqlite::Re
     Ok(true)
 }
 
+/// Stores a run of a task with a schedule, and how far the schedule has come;
+/// whether the run's id was free. That time is over in any case.
+pub(super) fn spawn(connection: &Connection, spawn: &Spawn, at: Time) -> rusqlite::Result<bool> {
+    let inserted = connection
+        .prepare_cached(
+            "INSERT INTO tasks (id, payload, envelope, name, service, signer, image, accepted,
+                                state, inbox, parent, due)
+             SELECT ?2, payload, '', name, service, signer, image, ?3, 'queued', inbox, seq, ?4
+             FROM tasks WHERE id = ?1 AND state = 'standing' ON CONFLICT (id) DO NOTHING",
+        )?
+        .execute(params![
+            spawn.task.as_str(),
+            spawn.run.as_str(),
+            at.0,
+            spawn.due.0
+        ])?;
+    connection
+        .prepare_cached(
+            "UPDATE tasks SET due = ?2, skipped = skipped + ?3
+             WHERE id = ?1 AND state = 'standing'",
+        )?
+        .execute(params![
+            spawn.task.as_str(),
+            spawn.due.0,
+            spawn.skipped as i64
+        ])?;
+    Ok(inserted == 1)
+}
+
+/// Where a task is in the order of acceptance, and when it was accepted.
+pub(super) fn place(connection: &Connection, id: &Name) -> rusqlite::Result<Option<(i64, Time)>> {
+    let sql = "SELECT seq, accepted FROM tasks WHERE id = ?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let place = statement.query_row([id.as_str()], |row| Ok((row.get(0)?, Time(row.get(1)?))));
+    place.optional()
+}
+
 /// All tasks that have not ended, in short.
 pub(super) fn open(connection: &Connection) -> rusqlite::Result<Vec<TaskSummary>> {
-    let sql = "SELECT * FROM tasks WHERE state IN ('queued', 'running')";
+    let sql = "SELECT * FROM tasks WHERE state IN ('standing', 'queued', 'running')";
     let mut statement = connection.prepare(sql)?;
     let rows = statement.query_map([], as_summary)?;
     rows.collect()
@@ -278,8 +335,10 @@ pub(super) fn open(connection: &Connection) -> rusqlite::Result<Vec<TaskSummary>
 
 pub(super) fn unfinished(connection: &Connection) -> rusqlite::Result<Vec<UnfinishedRow>> {
     let mut statement = connection.prepare(
-        "SELECT seq, envelope, accepted, attempts, inbox FROM tasks
-         WHERE state IN ('queued', 'running') ORDER BY seq",
+        "SELECT run.seq, ifnull(task.envelope, run.envelope), run.accepted, run.attempts,
+                run.inbox, run.id, run.parent IS NOT NULL, run.due
+         FROM tasks run LEFT JOIN tasks task ON task.seq = run.parent
+         WHERE run.state IN ('standing', 'queued', 'running') ORDER BY run.seq",
     )?;
     let rows = statement.query_map([], |row| {
         Ok(UnfinishedRow {
@@ -288,6 +347,9 @@ pub(super) fn unfinished(connection: &Connection) -> rusqlite::Result<Vec<Unfini
             accepted: Time(row.get(2)?),
             attempts: row.get(3)?,
             inbox: optional(row, "inbox")?,
+            id: text(row, "id")?,
+            is_run: row.get(6)?,
+            due: time(row, "due")?,
         })
     })?;
     rows.collect()
@@ -299,7 +361,8 @@ pub(super) fn summary(connection: &Connection, id: &Name) -> rusqlite::Result<Op
 }
 
 pub(super) fn envelope(connection: &Connection, id: &Name) -> rusqlite::Result<String> {
-    let sql = "SELECT envelope FROM tasks WHERE id = ?1";
+    let sql = "SELECT ifnull(task.envelope, run.envelope)
+               FROM tasks run LEFT JOIN tasks task ON task.seq = run.parent WHERE run.id = ?1";
     connection.query_row(sql, [id.as_str()], |row| row.get(0))
 }
 
@@ -309,6 +372,7 @@ pub(super) fn list(connection: &Connection, filter: &Filter) -> rusqlite::Result
         "SELECT * FROM tasks
          WHERE (:state IS NULL OR state = :state)
            AND (:services IS NULL OR service IN (SELECT value FROM json_each(:services)))
+           AND (:of IS NULL OR parent = (SELECT seq FROM tasks WHERE id = :of))
            AND (:after IS NULL OR seq < (SELECT seq FROM tasks WHERE id = :after))
          ORDER BY seq DESC LIMIT :limit",
     )?;
@@ -316,6 +380,7 @@ pub(super) fn list(connection: &Connection, filter: &Filter) -> rusqlite::Result
         named_params! {
             ":state": filter.state.map(state_word),
             ":services": filter.services.as_deref().map(json_list),
+            ":of": filter.of.as_ref().map(Name::as_str),
             ":after": filter.after.as_ref().map(Name::as_str),
             ":limit": limit + 1,
         },
@@ -348,6 +413,7 @@ pub(super) fn counts(
     while let Some(row) = rows.next()? {
         let count = row.get::<_, i64>(1)?.unsigned_abs();
         match row.get::<_, State>(0)?.0 {
+            TaskState::Standing => counts.standing = count,
             TaskState::Queued => counts.queued = count,
             TaskState::Running => counts.running = count,
             TaskState::Done => counts.done = count,

@@ -31,6 +31,7 @@ CREATE TABLE tasks (
     inbox    TEXT,
     parent   INTEGER REFERENCES tasks (seq),
     due      INTEGER,
+    skipped  INTEGER NOT NULL DEFAULT 0,
     CHECK ((finished IS NOT NULL) = (state IN ('done', 'failed', 'cancelled')))
 ) STRICT;
 CREATE TABLE results (

@@ -14,4 +14,5 @@ mod refusals;
 mod scheduling;
 mod shells;
 mod site;
+mod standing;
 mod tenants;

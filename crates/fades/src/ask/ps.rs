@@ -18,8 +18,11 @@ pub(crate) struct Args {
     all: bool,
     /// Go on with each new state of a task, until interrupted; with
     /// `-o json`, one line for each
-    #[arg(short, long, conflicts_with = "all")]
+    #[arg(short, long, conflicts_with_all = ["all", "of"])]
     watch: bool,
+    /// Only the runs of this task, which has a schedule
+    #[arg(long, value_name = "ID")]
+    of: Option<String>,
     #[command(flatten)]
     output: Output,
     #[command(flatten)]
@@ -32,9 +35,17 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Outcome, Problem> {
     if args.watch {
         return watch(&client, args.output.json(), session);
     }
+    let of = match &args.of {
+        Some(id) => format!("&of={}", client.task_id(Some(id))?),
+        None => String::new(),
+    };
     let tasks = match args.all {
-        true => all(&client)?,
-        false => client.get::<TaskList>("/v1/tasks?limit=20")?.tasks,
+        true => all(&client, &of)?,
+        false => {
+            client
+                .get::<TaskList>(&format!("/v1/tasks?limit=20{of}"))?
+                .tasks
+        }
     };
     if args.output.json() {
         session.data(&render::json(&tasks))?;
@@ -87,14 +98,14 @@ fn news(task: &TaskSummary) -> String {
     visible(&line) + "\n"
 }
 
-fn all(client: &Client) -> Result<Vec<TaskSummary>, Problem> {
+fn all(client: &Client, of: &str) -> Result<Vec<TaskSummary>, Problem> {
     let mut tasks = Vec::new();
-    let mut path = "/v1/tasks?limit=500".to_owned();
+    let mut path = format!("/v1/tasks?limit=500{of}");
     loop {
         let list: TaskList = client.get(&path)?;
         tasks.extend(list.tasks);
         match list.next {
-            Some(after) => path = format!("/v1/tasks?limit=500&after={after}"),
+            Some(after) => path = format!("/v1/tasks?limit=500{of}&after={after}"),
             None => return Ok(tasks),
         }
     }

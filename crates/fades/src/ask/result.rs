@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
+use fades_orc::api::types::TaskList;
 use fades_task::identity::Name;
 use fades_task::result::{TaskResult, TaskState};
 use hyper::Method;
@@ -18,7 +19,7 @@ use crate::session::Session;
 pub(crate) struct Args {
     /// The task, or the beginning of its id; the last one otherwise
     task: Option<String>,
-    /// Wait until the task has ended
+    /// Wait until the task has ended; of a task with a schedule, until a run has
     #[arg(long)]
     wait: bool,
     /// Write the readings that the function answered with to a file, in batch
@@ -37,8 +38,9 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Outcome, Problem> {
     let id = client.task_id(args.task.as_deref())?;
     let result = match args.wait {
         true => wait(&client, &id, session)?,
-        false => client.get(&format!("/v1/tasks/{id}/result"))?,
+        false => newest(client.get(&format!("/v1/tasks/{id}/result"))?, &client)?,
     };
+    let id = &result.id;
     if let Some(file) = &args.readings {
         let path = format!("/v1/tasks/{id}/readings");
         let reply = client.send(Method::GET, &path, Bytes::new(), "application/json")?;
@@ -67,6 +69,10 @@ pub(crate) fn print(
     match result.state {
         TaskState::Done => Ok(Outcome::Done),
         TaskState::Failed | TaskState::Cancelled => Ok(Outcome::No),
+        TaskState::Standing => {
+            session.talk("no run of it has ended yet; see: fades ps --of ID");
+            Ok(Outcome::CouldNotRun)
+        }
         TaskState::Queued | TaskState::Running => {
             session.talk(&format!(
                 "not finished; wait for it with: fades result {} --wait",
@@ -88,7 +94,27 @@ pub(crate) fn wait(client: &Client, id: &Name, session: &Session) -> Result<Task
             session.progress_end();
             return Ok(result);
         }
+        if result.state == TaskState::Standing {
+            let run = newest(result.clone(), client)?;
+            if run.state.is_final() {
+                session.progress_end();
+                return Ok(run);
+            }
+        }
         session.progress(&progress(&result, begun.elapsed().as_secs()));
+    }
+}
+
+/// Of a task with a schedule, the result of its newest run that has ended.
+fn newest(result: TaskResult, client: &Client) -> Result<TaskResult, Problem> {
+    if result.state != TaskState::Standing {
+        return Ok(result);
+    }
+    let runs: TaskList = client.get(&format!("/v1/tasks?of={}&limit=20", result.id))?;
+    let ended = runs.tasks.iter().find(|run| run.state.is_final());
+    match ended {
+        Some(run) => client.get(&format!("/v1/tasks/{}/result", run.id)),
+        None => Ok(result),
     }
 }
 

@@ -62,6 +62,14 @@ fn lines(summary: &TaskSummary, task: &Mtw) -> Vec<(&'static str, String)> {
     lines.push(("expires", moment(credentials.expires)));
     lines.push(("zone", credentials.zone.to_string()));
     lines.extend(credentials.finish_within.map(|d| ("within", d.to_string())));
+    if let Some(schedule) = &task.schedule {
+        let skipped = match summary.skipped {
+            0 => String::new(),
+            n => format!("; {n} times left out"),
+        };
+        lines.push(("schedule", format!("{schedule}{skipped}")));
+    }
+    lines.extend(summary.due.map(|t| ("due", moment(t))));
     lines.extend(task.retrieve.iter().map(|r| ("retrieve", retrieve(r))));
     let function = &task.function;
     lines.push(("function", function.image.to_string()));
@@ -79,6 +87,10 @@ fn lines(summary: &TaskSummary, task: &Mtw) -> Vec<(&'static str, String)> {
     ));
     let isolation: Vec<_> = function.isolation.iter().map(ToString::to_string).collect();
     lines.push(("isolation", isolation.join(" or ")));
+    if !task.deliver.is_empty() {
+        let to: Vec<_> = task.deliver.iter().map(|d| d.to.clone()).collect();
+        lines.push(("deliver", names(&to)));
+    }
     lines
 }
 

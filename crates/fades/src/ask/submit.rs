@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use fades_orc::api::types::{FunctionList, Plan, TaskSummary};
 use fades_task::identity::{Digest, ImageRef, Name};
 use fades_task::limits::Isolation;
-use fades_task::mtw::Mtw;
+use fades_task::mtw::{Deliver, Mtw};
 use fades_task::quantity::{Duration, Size};
-use fades_task::time::Zone;
+use fades_task::schedule::{Cron, Schedule};
+use fades_task::time::{Time, Zone};
 use fades_trust::envelope::Envelope;
 use fades_trust::task::sign_task;
 use hyper::{Method, StatusCode};
@@ -16,6 +17,7 @@ use serde_json::Value;
 use super::client::Client;
 use super::data::DataArgs;
 use super::draft::{self, Defaults};
+use super::render::number::moment;
 use super::{plan, result, signed};
 use crate::cli::shared::{NodeChoice, Output};
 use crate::keys::file;
@@ -72,7 +74,7 @@ struct MoreArgs {
     /// Audience: names or labels of nodes
     #[arg(long = "for", value_name = "NAME")]
     audience: Vec<Name>,
-    /// For how long the task may be accepted
+    /// For how long the task may be accepted, and its schedule stands
     #[arg(long, value_name = "DURATION")]
     expires: Option<Duration>,
     /// Higher runs earlier where the node looks at it
@@ -81,6 +83,15 @@ struct MoreArgs {
     /// Fail when not done this long after acceptance
     #[arg(long, value_name = "DURATION")]
     finish_within: Option<Duration>,
+    /// Bring the answer to a destination of the node as well
+    #[arg(long = "deliver", value_name = "DESTINATION")]
+    deliver: Vec<Name>,
+    /// Run again at all multiples of this, such as 5m
+    #[arg(long, value_name = "DURATION", conflicts_with = "cron")]
+    every: Option<Duration>,
+    /// Run again at the times of a cron pattern, such as "30 6 * * MON-FRI"
+    #[arg(long, value_name = "PATTERN")]
+    cron: Option<Cron>,
     /// What a day is, such as Europe/London
     #[arg(long, value_name = "ZONE")]
     zone: Option<Zone>,
@@ -114,6 +125,9 @@ fn isolation(word: &str) -> Result<Isolation, String> {
     }
 }
 
+/// How long a task with a schedule stands when nothing else is said.
+const STANDS_FOR: Duration = Duration::from_secs(30 * 86_400);
+
 /// Carries out `fades submit`.
 pub(crate) fn run(args: &Args, session: &Session) -> Result<Outcome, Problem> {
     let client = Client::find(&args.node, session)?;
@@ -134,15 +148,27 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Outcome, Problem> {
         let result = result::wait(&client, &mtw.task.id, session)?;
         return result::print(&result, &args.output, session);
     }
-    session.talk(&format!(
-        "task {}; its answer: fades result",
-        accepted.words()
-    ));
+    let words = accepted.words();
+    session.talk(&match next(&mtw) {
+        None => format!("task {words}; its answer: fades result"),
+        Some(due) => format!(
+            "task {words}; its next run is due {}, it stands until {}; its runs: fades ps --of {}",
+            moment(due),
+            moment(mtw.task.expires),
+            mtw.task.id
+        ),
+    });
     match args.output.json() {
         true => session.data(&super::render::json(&accepted.summary))?,
         false => session.data(&format!("{}\n", accepted.summary.id))?,
     }
     Ok(Outcome::Done)
+}
+
+/// When a task with a schedule is due next.
+fn next(mtw: &Mtw) -> Option<Time> {
+    let schedule = mtw.schedule.as_ref()?;
+    schedule.after(crate::session::now(), &mtw.task.zone)
 }
 
 /// A task that somebody signed before.
@@ -214,6 +240,21 @@ impl MoreArgs {
         }
         if self.finish_within.is_some() {
             task.finish_within = self.finish_within;
+        }
+        if !self.deliver.is_empty() {
+            let to = self.deliver.iter().cloned();
+            mtw.deliver = to.map(|to| Deliver { to }).collect();
+        }
+        if self.every.is_some() || self.cron.is_some() {
+            let catch_up = mtw.schedule.take().map(|s| s.catch_up);
+            mtw.schedule = Some(Schedule {
+                every: self.every,
+                cron: self.cron.clone(),
+                catch_up: catch_up.unwrap_or_default(),
+            });
+            if self.expires.is_none() {
+                task.expires = crate::session::now().after(STANDS_FOR);
+            }
         }
         if !self.isolation.is_empty() {
             function.isolation.clone_from(&self.isolation);

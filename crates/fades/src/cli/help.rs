@@ -25,6 +25,7 @@ const GROUPS: [(&str, &[&str]); 4] = [
             "resources",
             "read",
             "functions",
+            "outbox",
             "doctor",
             "demo",
         ],
@@ -161,6 +162,11 @@ Examples:
 pub(super) const FUNCTIONS: &str = "\
 Examples:
   fades functions";
+
+pub(super) const OUTBOX: &str = "\
+Examples:
+  fades outbox                     ends with 1 when an inbox or a destination has trouble
+  fades outbox --json";
 
 pub(super) const DOCTOR: &str = "\
 Examples:

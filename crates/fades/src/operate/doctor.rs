@@ -5,9 +5,10 @@ mod host;
 
 use std::path::PathBuf;
 
-use fades_orc::api::types::{CgroupInfo, NodeInfo, Scheduling};
+use fades_orc::api::types::{CgroupInfo, CourierInfo, NodeInfo, Scheduling};
 use serde::Serialize;
 
+use super::outbox::state;
 use super::probe;
 use crate::ask::client::Client;
 use crate::ask::render;
@@ -196,8 +197,9 @@ fn running_node(info: &NodeInfo) -> Vec<Finding> {
     let mut findings = vec![Finding::good(
         "running",
         format!(
-            "process {}, {} queued, {} running, {} done, {} failed; {} functions",
+            "process {}, {} standing, {} queued, {} running, {} done, {} failed; {} functions",
             info.pid,
+            count(tasks.standing),
             count(tasks.queued),
             count(tasks.running),
             count(tasks.done),
@@ -215,6 +217,7 @@ fn running_node(info: &NodeInfo) -> Vec<Finding> {
             remedy: Some("make room where the node's folder is".to_owned()),
         });
     }
+    findings.extend(info.courier.iter().flat_map(courier));
     if info.broker.restarts > 0 {
         let last = info.broker.last_end.as_deref().unwrap_or("no reason known");
         findings.push(Finding::better(
@@ -222,6 +225,41 @@ fn running_node(info: &NodeInfo) -> Vec<Finding> {
             format!("started again {} times, last: {last}", info.broker.restarts),
             "fades source test NAME, for each source",
         ));
+    }
+    findings
+}
+
+/// What keeps tasks from coming and answers from leaving.
+fn courier(courier: &CourierInfo) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if !courier.up {
+        let last = courier.last_end.as_deref().unwrap_or("it has not started");
+        let detail = format!("not there: {last}");
+        findings.push(Finding::better("courier", detail, "see the node's log"));
+    }
+    for inbox in &courier.inboxes {
+        if let Some(error) = &inbox.error {
+            let detail = format!("inbox {}: {error}", inbox.name);
+            findings.push(Finding::better("inbox", detail, "fades outbox"));
+        }
+    }
+    for receiver in &courier.receivers {
+        if receiver.error.is_some() || receiver.lost > 0 {
+            let detail = format!(
+                "{} {}: {} wait, {} lost; {}",
+                receiver.kind,
+                receiver.name,
+                receiver.waiting,
+                receiver.lost,
+                state(receiver)
+            );
+            findings.push(Finding::better("answers", detail, "fades outbox"));
+        }
+    }
+    if findings.is_empty() {
+        let waiting: u64 = courier.receivers.iter().map(|r| r.waiting).sum();
+        let detail = format!("{} inboxes, {waiting} answers wait", courier.inboxes.len());
+        findings.push(Finding::good("courier", detail));
     }
     findings
 }

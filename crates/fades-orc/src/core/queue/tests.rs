@@ -85,6 +85,8 @@ fn waiting(seq: i64, now_tick: Tick, op: (usize, u64, i32, i64)) -> Waiting {
             attempts: 0,
             isolations: vec![Isolation::Microvm],
             inbox: None,
+            parent: None,
+            due: None,
         },
         accepted: now_tick,
         not_before: Tick(now_tick.0 + pause),

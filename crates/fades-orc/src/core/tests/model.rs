@@ -388,7 +388,8 @@ impl World {
                 self.timers_set += 1;
                 self.timers.insert((at, self.timers_set), timer);
             }
-            Effect::Deliver { .. }
+            Effect::Spawn(_)
+            | Effect::Deliver { .. }
             | Effect::Dispatched { .. }
             | Effect::Start(Part::Courier)
             | Effect::Ping(Part::Courier)
@@ -470,6 +471,8 @@ impl World {
             attempts: 0,
             isolations: vec![Isolation::Microvm, Isolation::Process],
             inbox: None,
+            parent: None,
+            due: None,
         };
         self.tasks.push((task.clone(), Stored::Queued(0)));
         let foreseen = self.core.starts_at_once(self.now, [&*task.mtw].into_iter());

@@ -160,6 +160,8 @@ fn nothing_is_performed_and_nobody_is_told_before_it_is_stored() {
             attempts: 0,
             isolations: vec![Isolation::Process],
             inbox: None,
+            parent: None,
+            due: None,
         }));
         desk.driver.turn();
         let told = told.try_recv().unwrap().is_ok();
@@ -206,6 +208,8 @@ fn a_full_queue_takes_nothing_new_and_still_knows_what_it_has() {
             attempts: 0,
             isolations: vec![Isolation::Process],
             inbox: None,
+            parent: None,
+            due: None,
         };
         let _ = desk
             .driver
@@ -330,6 +334,8 @@ fn a_clock_that_leaps_while_a_task_waits_to_be_told_to_the_core_does_not_end_it(
                 attempts: 0,
                 isolations: vec![Isolation::Process],
                 inbox: None,
+                parent: None,
+                due: None,
             },
             started: false,
         };

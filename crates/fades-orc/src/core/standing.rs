@@ -1,0 +1,179 @@
+//! Tasks with a schedule: they stand, and have a run for each time that is due.
+//!
+//! ```text
+//! due ─► Spawn: the run and how far the schedule has come are stored together
+//!          └─► Accepted(run) ─► … ─► its end ─► what is due next
+//! ```
+//! A task has one run at a time. What comes due meanwhile is missed, like what came
+//! due while the node was down; the schedule says what becomes of it. Times are those
+//! of the wall clock, which may step: how long to wait is thought over each minute.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use fades_task::identity::Name;
+use fades_task::quantity::Duration;
+use fades_task::schedule::{Due, run_id};
+use fades_task::time::Time;
+
+use super::{Effect, Now, Task, Tick, Timer};
+
+/// Longest time that is waited for without looking at the clock again.
+const LOOK_EVERY: Duration = Duration(60_000_000_000);
+
+#[derive(Debug)]
+struct Standing {
+    task: Task,
+    /// Everything that was due until then is run or left out.
+    done: Time,
+    /// Where it is among those that wait; while a run is open, it is not.
+    planned: Option<Time>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Standings {
+    tasks: BTreeMap<Name, Standing>,
+    /// Those that wait, by the time of what is next.
+    due: BTreeSet<(Time, Name)>,
+    /// Open runs, and whose they are.
+    runs: HashMap<Name, Name>,
+    /// When the clock is looked at next.
+    look: Option<Tick>,
+}
+
+impl Standings {
+    pub(super) fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Takes a task with a schedule; `task.due` is how far it has come.
+    pub(super) fn stand(&mut self, now: Now, task: Task) {
+        let name = task.id().clone();
+        let standing = Standing {
+            done: task.due.unwrap_or(task.accepted),
+            task,
+            planned: None,
+        };
+        self.tasks.insert(name.clone(), standing);
+        if !self.runs.values().any(|task| *task == name) {
+            self.plan(now, &name);
+        }
+    }
+
+    /// A run was stored, just now or in an earlier life of the node.
+    pub(super) fn opened(&mut self, run: &Task) {
+        if let Some(task) = &run.parent {
+            self.runs.insert(run.id().clone(), task.clone());
+            self.unplan(task);
+        }
+    }
+
+    /// A task has ended; when it was a run, its task goes on.
+    pub(super) fn ended(&mut self, now: Now, id: &Name) {
+        if let Some(task) = self.runs.remove(id) {
+            self.plan(now, &task);
+        }
+    }
+
+    /// A run could not be stored, because its id is taken: that time is left out.
+    pub(super) fn left_out(&mut self, now: Now, task: &Name) {
+        self.plan(now, task);
+    }
+
+    /// Takes a task out; with its open run, when it has one.
+    pub(super) fn remove(&mut self, id: &Name) -> Option<(Task, Option<Name>)> {
+        self.unplan(id);
+        let standing = self.tasks.remove(id)?;
+        let run = self.runs.iter().find(|(_, task)| *task == id);
+        Some((standing.task, run.map(|(run, _)| run.clone())))
+    }
+
+    fn plan(&mut self, now: Now, id: &Name) {
+        let next = self.tasks.get(id).and_then(|s| s.due(now));
+        self.put(id, next);
+    }
+
+    /// Without a next time, the task's end is what is due.
+    fn put(&mut self, id: &Name, next: Option<Due>) {
+        if let Some(standing) = self.tasks.get_mut(id) {
+            let at = next.map_or(Time(i64::MIN), |due| due.at);
+            standing.planned = Some(at);
+            self.due.insert((at, id.clone()));
+        }
+    }
+
+    fn unplan(&mut self, id: &Name) {
+        let planned = self.tasks.get_mut(id).and_then(|s| s.planned.take());
+        if let Some(at) = planned {
+            self.due.remove(&(at, id.clone()));
+        }
+    }
+
+    /// The clock was looked at.
+    pub(super) const fn looked(&mut self) {
+        self.look = None;
+    }
+
+    /// Starts what is due, and gives the tasks whose time is over.
+    pub(super) fn schedule(&mut self, now: Now, effects: &mut Vec<Effect>) -> Vec<Task> {
+        let mut over = Vec::new();
+        while let Some((_, id)) = self.due.first().filter(|(at, _)| *at <= now.time).cloned() {
+            self.unplan(&id);
+            // The clock may have stepped since this was planned.
+            let next = self.tasks.get(&id).and_then(|s| s.due(now));
+            match next.and_then(|due| Some((due, run_id(&id, due.at)?))) {
+                None => over.extend(self.remove(&id).map(|(task, _)| task)),
+                Some((due, _)) if due.at > now.time => self.put(&id, Some(due)),
+                Some((due, run)) => {
+                    if let Some(standing) = self.tasks.get_mut(&id) {
+                        standing.done = due.at;
+                    }
+                    effects.push(Effect::Spawn(Spawn {
+                        task: id,
+                        run,
+                        due: due.at,
+                        skipped: due.skipped,
+                    }));
+                }
+            }
+        }
+        effects.extend(self.look_again(now));
+        over
+    }
+
+    /// Sees to it that the clock is looked at in time.
+    fn look_again(&mut self, now: Now) -> Option<Effect> {
+        let (first, _) = self.due.first()?;
+        let wait = u64::try_from(first.0.saturating_sub(now.time.0)).unwrap_or(0);
+        let at = now.tick.after(Duration(wait.min(LOOK_EVERY.0)));
+        if self.look.is_some_and(|look| look <= at) {
+            return None;
+        }
+        self.look = Some(at);
+        let timer = Timer::Schedule;
+        Some(Effect::SetTimer { at, timer })
+    }
+}
+
+impl Standing {
+    /// What is next; none when the task has come to its end.
+    fn due(&self, now: Now) -> Option<Due> {
+        let said = &self.task.mtw;
+        let schedule = said.schedule.as_ref()?;
+        let due = schedule.next(self.done, now.time, &said.task.zone)?;
+        let over = due.at.max(now.time) >= said.task.expires;
+        (!over).then_some(due)
+    }
+}
+
+/// A run that is due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spawn {
+    /// Whose run it is.
+    pub task: Name,
+    /// Its own id.
+    pub run: Name,
+    /// The time that was due.
+    pub due: Time,
+    /// Times before it that are left out.
+    pub skipped: u64,
+}

@@ -1,0 +1,100 @@
+//! Tasks with a schedule: a run and how far the schedule has come are stored
+//! together.
+
+use fades_task::quantity::Duration;
+use fades_task::result::TaskState;
+use serde_json::json;
+
+use super::{accept, end, newcomer, take};
+use crate::core::standing::Spawn;
+use crate::samples::{mtw_with, name, now};
+use crate::store::group::Write;
+use crate::store::{Filter, Store};
+
+fn stands(store: &Store) {
+    let mtw = mtw_with("air", |t| t["schedule"] = json!({ "every": "5m" }));
+    let accepted = take(store, newcomer(&mtw)).unwrap();
+    assert_eq!(accepted.summary.state, TaskState::Standing);
+}
+
+fn spawn(minute: u64, skipped: u64) -> Spawn {
+    Spawn {
+        task: name("air"),
+        run: name(&format!("air.20260101T00{minute:02}00Z")),
+        due: now().after(Duration::from_secs(60 * minute)),
+        skipped,
+    }
+}
+
+fn spawns(store: &Store, spawn: &Spawn) -> bool {
+    let stored = store.store(&[Write::Spawn(spawn, now())], &[]);
+    stored.unwrap().applied[0]
+}
+
+#[test]
+fn a_run_and_the_place_in_the_schedule_are_stored_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    stands(&store);
+    accept(&store, "other");
+    let first = spawn(5, 0);
+    assert!(spawns(&store, &first));
+    assert_eq!((store.counts().standing, store.counts().queued), (1, 2));
+    assert!(!spawns(&store, &first), "its id is taken");
+    assert!(end(&store, first.run.as_str(), &[0x18, 0x2a]).unwrap());
+    let second = spawn(20, 2);
+    assert!(spawns(&store, &second));
+    check(&store, &second);
+    drop(store);
+    check(&Store::open(folder.path()).unwrap(), &second);
+}
+
+fn check(store: &Store, second: &Spawn) {
+    let open = store.unfinished().unwrap();
+    let seen: Vec<_> = open
+        .iter()
+        .map(|t| (t.mtw.task.id.as_str(), t.is_run, t.due))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ("air", false, Some(second.due)),
+            ("other", false, None),
+            ("air.20260101T002000Z", true, Some(second.due)),
+        ]
+    );
+    assert_eq!(open[2].mtw.schedule, open[0].mtw.schedule);
+    assert_eq!((store.counts().standing, store.counts().queued), (1, 2));
+    assert_eq!(store.counts().done, 1);
+    let task = store.summary(&name("air")).unwrap().unwrap();
+    assert_eq!(
+        (task.state, task.due, task.skipped),
+        (TaskState::Standing, Some(second.due), 2)
+    );
+    let filter = Filter {
+        of: Some(name("air")),
+        ..Filter::default()
+    };
+    let runs = store.list(&filter).unwrap().tasks;
+    let runs: Vec<_> = runs.iter().map(|t| (t.id.as_str(), t.state)).collect();
+    assert_eq!(
+        runs,
+        [
+            ("air.20260101T002000Z", TaskState::Queued),
+            ("air.20260101T000500Z", TaskState::Done),
+        ]
+    );
+    let detail = store.detail(&second.run).unwrap().unwrap();
+    assert_eq!(detail.task.task.id, second.run);
+    assert_eq!(store.place(&second.run).unwrap().unwrap().0, open[2].seq);
+}
+
+#[test]
+fn a_task_that_has_ended_has_no_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    stands(&store);
+    assert!(end(&store, "air", &[]).unwrap());
+    assert!(!spawns(&store, &spawn(5, 0)));
+    assert_eq!(store.unfinished().unwrap(), []);
+}
