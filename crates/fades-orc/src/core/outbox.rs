@@ -14,7 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
-use fades_task::courier::{NotDelivered, Receiver};
+use fades_task::courier::{NotDelivered, PARCELS_MAX as PARCELS_UNDER_WAY, Receiver};
 use fades_task::identity::Name;
 use fades_task::quantity::{Duration, Size};
 use fades_task::result::{TaskResult, TaskState};
@@ -329,6 +329,8 @@ impl Outbox {
         if !self.up {
             return;
         }
+        let all: usize = self.lines.values().map(|l| l.under_way.len()).sum();
+        let mut room = PARCELS_UNDER_WAY.saturating_sub(all);
         for line in self.lines.values_mut() {
             if line.not_before > now.tick {
                 continue;
@@ -336,8 +338,10 @@ impl Outbox {
             // After a failure one parcel finds out for all.
             let most = if line.failures > 0 { 1 } else { AT_ONCE };
             while line.under_way.len() < most
+                && room > 0
                 && let Some(parcel) = line.heads.pop_first()
             {
+                room -= 1;
                 line.under_way.insert(parcel);
                 effects.push(Effect::Deliver { parcel });
                 effects.push(Effect::SetTimer {

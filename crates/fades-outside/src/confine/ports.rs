@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use fades_task::dial::Transport;
 use landlock::{
-    ABI, Access, AccessNet, CompatLevel, Compatible, NetPort, Ruleset, RulesetAttr,
-    RulesetCreatedAttr, RulesetStatus,
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, NetPort, PathBeneath, PathFd,
+    Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus,
 };
 
 use super::{ConfineError, Reach};
@@ -22,7 +22,13 @@ pub fn enter(reach: &Reach) -> Result<String, ConfineError> {
     let mut rules = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessNet::from_all(ABI::V4))?
+        .handle_access(AccessFs::Refer)?
         .create()?;
+    // Every domain forbids files to change their folder unless it says otherwise; which
+    // folders are in question is what `files` decides.
+    if let Ok(root) = PathFd::new("/") {
+        rules = rules.add_rule(PathBeneath::new(root, AccessFs::Refer))?;
+    }
     let open = open(reach);
     let names = (!open.is_empty()).then_some(NAMES);
     for port in open.iter().copied().chain(names) {

@@ -7,6 +7,7 @@
 
 mod command;
 mod configuration;
+mod courier;
 mod data;
 mod help;
 mod lives;

@@ -276,6 +276,25 @@ fn a_full_outbox_loses_the_oldest_of_the_longest_line() {
     assert_eq!(lost(&story.step(Event::Cancel { id, by })), [13]);
 }
 
+#[test]
+fn no_more_is_under_way_than_a_courier_takes() {
+    let mut story = story(1 << 20);
+    let most = fades_task::courier::PARCELS_MAX;
+    let stored = (1..=most as u64 + 5).map(|n| StoredParcel {
+        parcel: n,
+        receiver: Receiver::Destination(name(&format!("r{n}"))),
+        stream: name("a"),
+        bytes: 1,
+        created: now(),
+    });
+    let _ = story.step(Event::Outbox(stored.collect()));
+    assert_eq!(delivered(&story.step(Event::Up(Part::Courier))).len(), most);
+    assert_eq!(
+        delivered(&story.step(Event::Delivered { parcel: 1 })).len(),
+        1
+    );
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Op {
     End { receivers: u8 },
