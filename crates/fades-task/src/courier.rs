@@ -153,7 +153,7 @@ pub enum Verdict {
     },
     /// It will never be taken: the inbox may forget it.
     Refused {
-        /// Kind of the problem, as in the API's answers.
+        /// The word for the problem, as after `urn:fades:` in the API's answers.
         problem: String,
         /// What is wrong, in words, with the remedy.
         detail: String,

@@ -88,6 +88,8 @@ fn task(seq: i64) -> Result<Task, Fault> {
         attempts: 0,
         isolations: vec![Isolation::Microvm],
         inbox: None,
+        parent: None,
+        due: None,
     })
 }
 

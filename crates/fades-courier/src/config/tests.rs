@@ -44,8 +44,8 @@ const ALL: &str = r#"
 fn tables_say_what_they_are_by_folder_or_scheme() {
     let places = parsed(ALL).unwrap();
     assert!(!places.is_empty());
-    let inbox = |name: &str| &places.inbox[&name.parse().unwrap()];
-    let to = |name: &str| &places.destination[&name.parse().unwrap()];
+    let inbox = |name: &str| &places.inbox[name];
+    let to = |name: &str| &places.destination[name];
     assert!(matches!(inbox("city"), Inbox::Http(h) if h.wait.as_std().as_secs() == 20));
     assert!(matches!(inbox("drop"), Inbox::Folder(f) if f.folder == "inbox"));
     assert!(matches!(to("city"), Destination::Http(h) if h.timeout.as_std().as_secs() == 60));

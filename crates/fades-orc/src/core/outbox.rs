@@ -36,8 +36,9 @@ pub const PAUSE_MAX: Duration = Duration(300_000_000_000);
 /// A receiver may ask to be left alone for so long.
 const AFTER_MAX: Duration = Duration(86_400_000_000_000);
 
-/// Courier and receiver have this long for a parcel.
-pub const OVERDUE: Duration = Duration(600_000_000_000);
+/// A courier that has not said what became of a parcel by then does not work: each
+/// attempt has a limit of its own, and [`AT_ONCE`] may be made one after the other.
+pub const OVERDUE: Duration = Duration(3_600_000_000_000);
 
 /// Most parcels that wait.
 pub const PARCELS_MAX: usize = 100_000;
@@ -423,7 +424,7 @@ fn event(node: &Name, result: &TaskResult) -> Arc<[u8]> {
         "id": result.id,
         "source": format!("/fades/{node}"),
         "type": kind,
-        "subject": result.name,
+        "subject": result.id,
         "time": result.finished,
         "datacontenttype": "application/json",
         "data": result,

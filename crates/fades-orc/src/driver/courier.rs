@@ -183,7 +183,7 @@ pub(super) fn verdict(problem: Problem) -> Verdict {
     match problem.status {
         429 | 500.. => Verdict::Later { detail },
         _ => Verdict::Refused {
-            problem: problem.r#type,
+            problem: problem.r#type.replacen("urn:fades:", "", 1),
             detail,
         },
     }

@@ -116,7 +116,7 @@ fn a_task_comes_out_of_a_folder_and_its_answer_goes_into_another() {
     });
     assert_eq!(
         read(&post.join("refused/noise.problem.json"))["problem"],
-        "urn:fades:malformed"
+        "malformed"
     );
     // A saved task is a new one each time that it is signed.
     let id = stage.run(&["ps", "-o", "json"]).json()[0]["id"].clone();

@@ -24,7 +24,11 @@ const MANY: usize = 8;
 /// So long after its end a day counts as over.
 const OVER: i64 = 3_600 * 1_000_000_000;
 
-type Days<'a> = BTreeMap<i64, BTreeMap<&'a SeriesKey, Vec<(i64, f64, u8)>>>;
+/// Rows by day and number of their series.
+type ByDay = BTreeMap<(i64, u32), Vec<(i64, f64, u8)>>;
+
+/// Rows as they are in a segment, series by series.
+type Sorted<'a> = BTreeMap<&'a SeriesKey, Vec<(i64, f64, u8)>>;
 
 impl Kept {
     /// Does what there is to do.
@@ -54,9 +58,7 @@ impl Kept {
             let Some(sealed) = state.sealed.front().cloned() else {
                 return Ok(());
             };
-            let keys = sealed.rows.iter().map(|row| row.series);
-            let keys = keys.map(|n| (n, state.keys[n as usize].clone()));
-            let keys: BTreeMap<u32, SeriesKey> = keys.collect();
+            let keys = Arc::clone(&state.keys);
             drop(state);
             let segments = self.flushed(&sealed, &keys)?;
             let path = head::path(self.path(), sealed.number);
@@ -75,13 +77,12 @@ impl Kept {
     fn flushed(
         &self,
         sealed: &Sealed,
-        keys: &BTreeMap<u32, SeriesKey>,
+        keys: &[SeriesKey],
     ) -> Result<Vec<Arc<Stored>>, ReadingsError> {
-        let mut days = Days::new();
-        for row in &sealed.rows {
-            let day = days.entry(row.time.div_euclid(DAY)).or_default();
-            let rows = day.entry(&keys[&row.series]).or_default();
-            rows.push((row.time, row.value, row.mark));
+        let mut days: BTreeMap<i64, Sorted<'_>> = BTreeMap::new();
+        for ((day, series), rows) in by_day(sealed) {
+            let sorted = days.entry(day).or_default();
+            sorted.insert(&keys[series as usize], rows);
         }
         let segments = days.into_iter().map(|(day, series)| {
             let name = SegmentName {
@@ -223,6 +224,17 @@ impl Kept {
             segment.retire();
         }
     }
+}
+
+/// Sorts the rows of a head by numbers: keys are texts, which take long to compare.
+fn by_day(sealed: &Sealed) -> ByDay {
+    let mut days = ByDay::new();
+    for row in &sealed.rows {
+        let rows = days.entry((row.time.div_euclid(DAY), row.series));
+        let rows = rows.or_default();
+        rows.push((row.time, row.value, row.mark));
+    }
+    days
 }
 
 /// The newest segments of a day, each older one as long as it is not much larger

@@ -140,6 +140,7 @@ fn an_answer_goes_to_each_receiver_once_after_it_is_stored() {
     assert_eq!(event["id"], "a");
     assert_eq!(event["source"], "/fades/harbour-07");
     assert_eq!(event["type"], "fades.failure");
+    assert_eq!(event["subject"], "a");
     assert_eq!(event["data"]["state"], "cancelled");
     let parcel = commit.parcels[1].parcel;
     let effects = story.step(Event::Delivered { parcel });
