@@ -1,10 +1,10 @@
 //! An HTTP client: blocking calls, each with bounded waits.
 //!
-//! * [`asked`]: connections that somebody else makes.
-//! * [`connection`]: looks at whether to stop while it waits for bytes.
-//! * [`trust`]: certificates and keys.
-//! * [`room`]: how many long answers are held at the same time.
-//! * [`error`]: what can go wrong, with address and remedy.
+//! * `asked`: connections that somebody else makes.
+//! * `connection`: looks at whether to stop while it waits for bytes.
+//! * `trust`: certificates and keys.
+//! * `room`: how many long answers are held at the same time.
+//! * `error`: what can go wrong, with address and remedy.
 //!
 //! Connections are kept for the next question. A redirect is followed only to
 //! the server that was asked; headers that say who the node is go nowhere else.
