@@ -2,7 +2,7 @@
 //!
 //! | event | data | when |
 //! |---|---|---|
-//! | `task` | [`TaskSummary`](super::types::TaskSummary) | a task that the caller may read has a new state |
+//! | `task` | [`TaskSummary`] | a task that the caller may read has a new state |
 //! | `node` | [`NodeHealth`](super::types::NodeHealth) | at the beginning, and when it has changed; for who may read everything |
 //! | `missed` | [`StreamNote`] | some changes are no longer known: read what matters anew |
 //! | `end` | [`StreamNote`] | the last one |

@@ -2,7 +2,7 @@
 //!
 //! | event | data | when |
 //! |---|---|---|
-//! | `line` | [`LogLine`](super::types::LogLine) | the function logged it |
+//! | `line` | [`LogLine`] | the function logged it |
 //! | `again` | [`LogAgain`] | what came so far was an attempt that was lost |
 //! | `end` | [`LogEnd`] | the last one: the task has ended, or the node ends |
 //!

@@ -37,7 +37,7 @@ pub const PAUSE_MAX: Duration = Duration(300_000_000_000);
 const AFTER_MAX: Duration = Duration(86_400_000_000_000);
 
 /// A courier that has not said what became of a parcel by then does not work: each
-/// attempt has a limit of its own, and [`AT_ONCE`] may be made one after the other.
+/// attempt has a limit of its own, and `AT_ONCE` may be made one after the other.
 pub const OVERDUE: Duration = Duration(3_600_000_000_000);
 
 /// Most parcels that wait.
