@@ -5,6 +5,7 @@
 //! the driver what concerns it; it decides nothing about running tasks.
 
 pub(crate) mod auth;
+mod certified;
 mod connection;
 mod events;
 mod follow;
@@ -14,6 +15,7 @@ pub mod openapi;
 mod operator;
 mod plan;
 pub(crate) mod problem;
+mod remote;
 mod routes;
 mod scheduling;
 mod seats;

@@ -20,6 +20,7 @@ use fades_task::time::Zone;
 pub use self::reload::{Reader, Reread, is_live};
 use crate::api::types::IsolationInfo;
 use crate::core::{Capacity, Rules};
+use crate::tls::TlsFiles;
 
 /// Most tasks that may wait.
 pub const QUEUE_MAX: u64 = 10_000;
@@ -45,8 +46,8 @@ pub struct NodeConfig {
     pub trust: PathBuf,
     /// Path of the API's Unix socket.
     pub socket: PathBuf,
-    /// Loopback address on which the API listens besides.
-    pub listen: Option<SocketAddr>,
+    /// Where the API listens besides, if it does.
+    pub listen: Option<Listen>,
     /// The tender's program.
     pub tender: PathBuf,
     /// The broker.
@@ -98,6 +99,15 @@ impl NodeConfig {
             allowances: self.allowances.clone(),
         }
     }
+}
+
+/// Listening over TCP: there is none without certificates of both sides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listen {
+    /// The address.
+    pub address: SocketAddr,
+    /// The node's certificate, and whose it takes.
+    pub tls: TlsFiles,
 }
 
 /// How to start the courier, and what to tell it.

@@ -22,3 +22,4 @@ mod samples;
 mod shared;
 pub mod shell;
 pub mod store;
+pub mod tls;

@@ -7,13 +7,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use fades_task::identity::Name;
 use tokio::sync::watch;
 
+use crate::api::problem::chain;
 use crate::api::types::{
     BrokerInfo, CgroupInfo, CourierInfo, LogLine, Logs, NodeHealth, Reloaded, ShellsInfo,
     TenderInfo,
 };
 use crate::config::NodeConfig;
 use crate::core::RunId;
-use crate::driver::Input;
+use crate::driver::{Input, wall_time};
+use crate::tls::Tls;
 
 /// What is going on right now; nothing of it survives the process.
 #[derive(Debug, Default)]
@@ -120,6 +122,8 @@ pub(crate) struct Shared {
     live: Mutex<Live>,
     /// The configuration, with what was reloaded since the start.
     config: Mutex<Arc<NodeConfig>>,
+    /// The certificates, where the API listens over TCP.
+    tls: Mutex<Option<Arc<Tls>>>,
     /// The node is about to end.
     ending: watch::Sender<bool>,
     /// The driver has ended.
@@ -131,6 +135,7 @@ impl Shared {
         Self {
             live: Mutex::default(),
             config: Mutex::new(config),
+            tls: Mutex::default(),
             ending: watch::Sender::new(false),
             ended: watch::Sender::new(false),
         }
@@ -144,6 +149,20 @@ impl Shared {
         Arc::clone(&self.held())
     }
 
+    /// The certificates as they are now.
+    pub(crate) fn tls(&self) -> Option<Arc<Tls>> {
+        self.tls_held().clone()
+    }
+
+    pub(crate) fn set_tls(&self, tls: Tls) {
+        *self.tls_held() = Some(Arc::new(tls));
+    }
+
+    fn tls_held(&self) -> MutexGuard<'_, Option<Arc<Tls>>> {
+        // It is replaced in one piece.
+        self.tls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn held(&self) -> MutexGuard<'_, Arc<NodeConfig>> {
         self.config.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -154,14 +173,31 @@ impl Shared {
     pub(crate) fn reload(&self, inputs: &Sender<Input>) -> Option<Result<Reloaded, String>> {
         let mut config = self.held();
         let reread = config.reread.clone()?;
-        let (new, reloaded) = match (reread.0)() {
+        let (new, mut reloaded) = match (reread.0)() {
             Ok(read) => read,
             Err(reason) => return Some(Err(reason)),
         };
-        *config = Arc::new(config.taking(&new));
+        let taken = config.taking(&new);
+        match self.reload_tls(&taken) {
+            Ok(true) => reloaded.changed.push("certificates".to_owned()),
+            Ok(false) => {}
+            Err(reason) => return Some(Err(reason)),
+        }
+        *config = Arc::new(taken);
         // Nobody listens when the node ends.
         let _ = inputs.send(Input::Reload(Arc::clone(&config)));
         Some(Ok(reloaded))
+    }
+
+    /// Reads the certificates anew; whether they are others now.
+    fn reload_tls(&self, config: &NodeConfig) -> Result<bool, String> {
+        let Some(listen) = &config.listen else {
+            return Ok(false);
+        };
+        let new = Tls::load(&listen.tls, wall_time()).map_err(|e| chain(&e))?;
+        let changed = self.tls().is_none_or(|old| !old.is_like(&new));
+        self.set_tls(new);
+        Ok(changed)
     }
 
     pub(crate) fn end(&self) {

@@ -10,12 +10,13 @@ use crate::api::types::Reloaded;
 
 /// What a node takes while it runs, by the fields of `node.toml`; a field that
 /// ends with a dot stands for all in its table.
-const LIVE: [&str; 5] = [
+const LIVE: [&str; 6] = [
     "queue.",
     "limits.",
     "node.parallel",
     "node.memory",
     "node.limits.",
+    "node.tls.",
 ];
 
 /// Whether a change of this field of `node.toml` needs no restart.
@@ -52,6 +53,9 @@ impl NodeConfig {
         taken.parallel = new.parallel;
         taken.memory = new.memory;
         taken.caps = new.caps;
+        if let (Some(listen), Some(new)) = (&mut taken.listen, &new.listen) {
+            listen.tls = new.tls.clone();
+        }
         taken.broker.chunk = self.chunk_beside(new);
         taken
     }
@@ -115,6 +119,7 @@ mod tests {
             "limits.air.runs",
             "node.parallel",
             "node.limits.memory",
+            "node.tls.key-file",
         ] {
             assert!(is_live(live), "{live}");
         }
@@ -123,6 +128,7 @@ mod tests {
             "node.memory-of-old",
             "source.hall.url",
             "node.batches",
+            "node.listen",
         ] {
             assert!(!is_live(other), "{other}");
         }

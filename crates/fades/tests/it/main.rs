@@ -5,6 +5,7 @@
 //! are in the folder that `FADES_IMAGES` names, real data in the one that
 //! `FADES_TEST_DATA` names. `cargo xtask test` sees to all of it.
 
+mod certificates;
 mod command;
 mod configuration;
 mod courier;
