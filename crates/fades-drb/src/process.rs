@@ -135,10 +135,10 @@ fn serve(control: Channel, confined: bool) -> Result<(), ProcessError> {
         confinement: configured.confinement,
     })?;
     let served = broker.serve(&control);
-    let engine = Arc::clone(&broker.engine);
+    // First of all: what hangs in a source must not cost what was recorded, and
+    // those who hear devices may hold on to the store for longer.
+    broker.engine.end_recording();
     broker.end();
-    // Those who hear devices may hold on to the store for longer.
-    engine.end_recording();
     if let Some(runtime) = configured.runtime {
         // What waits for devices need not be waited for.
         runtime.shutdown_background();

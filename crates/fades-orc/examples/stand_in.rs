@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,9 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fades_orc::api::types::{IsolationInfo, Reloaded};
-use fades_orc::config::{BrokerConfig, Listen, NodeConfig, Reread};
+use fades_orc::config::{BrokerConfig, NodeConfig, Reread};
 use fades_orc::node::Node;
-use fades_orc::tls::TlsFiles;
 use fades_task::cbor;
 use fades_task::coverage::Coverage;
 use fades_task::exit::Exit;
@@ -73,6 +73,7 @@ fn reread(folder: &Path) -> Result<(NodeConfig, Reloaded), String> {
     let reloaded = Reloaded {
         changed: vec!["queue.policy".to_owned()],
         restart: vec!["node.name".to_owned()],
+        started: Vec::new(),
     };
     Ok((new, reloaded))
 }
@@ -81,16 +82,8 @@ fn reread(folder: &Path) -> Result<(NodeConfig, Reloaded), String> {
 fn config(folder: &Path) -> Outcome<NodeConfig> {
     let text = std::fs::read_to_string(folder.join("node.json"))?;
     let settings: Value = serde_json::from_str(&text)?;
-    let listen = match settings["listen"].as_str() {
-        Some(address) => Some(Listen {
-            address: address.parse()?,
-            tls: TlsFiles {
-                certificate: folder.join("tls/node.crt"),
-                key: folder.join("tls/node.key"),
-                clients: folder.join("tls/clients.crt"),
-                revoked: Some(folder.join("tls/revoked.crl")).filter(|path| path.exists()),
-            },
-        }),
+    let listen: Option<SocketAddr> = match settings["listen"].as_str() {
+        Some(address) => Some(address.parse()?),
         None => None,
     };
     Ok(NodeConfig {
@@ -116,6 +109,8 @@ fn config(folder: &Path) -> Outcome<NodeConfig> {
         },
         courier: None,
         parallel: settings["parallel"].as_u64().unwrap_or(2) as usize,
+        drain: Duration::from_millis(settings["drain-ms"].as_u64().unwrap_or(0)),
+        notify: None,
         spare_for: match settings["spare-for-ms"].as_u64() {
             Some(ms) => Duration::from_millis(ms),
             None => fades_orc::config::SPARE_FOR,

@@ -5,7 +5,6 @@
 //! the driver what concerns it; it decides nothing about running tasks.
 
 pub(crate) mod auth;
-mod certified;
 mod connection;
 mod events;
 mod follow;
@@ -15,7 +14,6 @@ pub mod openapi;
 mod operator;
 mod plan;
 pub(crate) mod problem;
-mod remote;
 mod routes;
 mod scheduling;
 mod seats;

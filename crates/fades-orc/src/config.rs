@@ -20,7 +20,7 @@ use fades_task::time::Zone;
 pub use self::reload::{Reader, Reread, is_live};
 use crate::api::types::IsolationInfo;
 use crate::core::{Capacity, Rules};
-use crate::tls::TlsFiles;
+pub use crate::notify::Notify;
 
 /// Most tasks that may wait.
 pub const QUEUE_MAX: u64 = 10_000;
@@ -46,8 +46,8 @@ pub struct NodeConfig {
     pub trust: PathBuf,
     /// Path of the API's Unix socket.
     pub socket: PathBuf,
-    /// Where the API listens besides, if it does.
-    pub listen: Option<Listen>,
+    /// Loopback address on which the API listens besides.
+    pub listen: Option<SocketAddr>,
     /// The tender's program.
     pub tender: PathBuf,
     /// The broker.
@@ -66,6 +66,10 @@ pub struct NodeConfig {
     pub zone: Zone,
     /// Reads all of this anew, when that is possible.
     pub reread: Option<Reread>,
+    /// For how long what runs may go on when the node is told to end.
+    pub drain: Duration,
+    /// Whom to tell how the node is, when systemd started it.
+    pub notify: Option<Notify>,
     /// For how long a peak of runs at once keeps tenders waiting at least.
     pub spare_for: Duration,
     /// The largest limits that a task may ask for.
@@ -99,15 +103,6 @@ impl NodeConfig {
             allowances: self.allowances.clone(),
         }
     }
-}
-
-/// Listening over TCP: there is none without certificates of both sides.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listen {
-    /// The address.
-    pub address: SocketAddr,
-    /// The node's certificate, and whose it takes.
-    pub tls: TlsFiles,
 }
 
 /// How to start the courier, and what to tell it.

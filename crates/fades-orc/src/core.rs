@@ -47,6 +47,7 @@ pub use self::event::{Event, Now, Part, RunId, Task, TenderEvent, Tick, Timer};
 use self::outbox::{LineReport, Mail, Outbox};
 use self::outcome::Outcome;
 use self::part::Supervised;
+pub use self::part::{DEATHS_MAX, LOOP_WITHIN};
 use self::queue::{Fit, Queue};
 pub use self::queue::{PASSED_FOR, WINDOW};
 use self::quota::Quota;
@@ -107,6 +108,10 @@ pub struct Core {
     courier: Supervised,
     outbox: Outbox,
     standings: Standings,
+    /// The broker was killed for what a task did that was tried before.
+    broker_blamed: bool,
+    /// Nothing is started any more.
+    draining: bool,
     ending: bool,
 }
 
@@ -125,6 +130,8 @@ impl Core {
             courier: Supervised::new(Part::Courier),
             outbox: Outbox::new(mail),
             standings: Standings::default(),
+            broker_blamed: false,
+            draining: false,
             ending: false,
         }
     }
@@ -133,6 +140,12 @@ impl Core {
     #[must_use]
     pub fn running(&self) -> usize {
         self.runs.len()
+    }
+
+    /// Runs whose tasks have not ended, and end of themselves.
+    #[must_use]
+    pub fn unfinished(&self) -> usize {
+        self.runs.values().filter(|run| !run.over).count()
     }
 
     /// Tasks with a schedule.
@@ -199,7 +212,7 @@ impl Core {
     /// now, in this order: the first so many, and perhaps more when others wait.
     #[must_use]
     pub fn starts_at_once<'a>(&self, now: Now, tasks: impl Iterator<Item = &'a Mtw>) -> usize {
-        if self.queue.has_ready(now.tick) || self.ending || !self.broker.is_up() {
+        if self.queue.has_ready(now.tick) || self.draining || !self.broker.is_up() {
             return 0;
         }
         let (mut room, mut more) = (self.room, HashMap::new());
@@ -288,6 +301,11 @@ impl Core {
             }
             Event::Timer(timer) => self.timer(now, timer, &mut effects),
             Event::Rules(rules) => self.go_by(rules),
+            Event::Revive => {
+                effects.extend(self.broker.revive(now.tick));
+                effects.extend(self.courier.revive(now.tick));
+            }
+            Event::Drain => self.draining = true,
             Event::Shutdown => self.shut_down(&mut effects),
         }
         if !self.ending {
@@ -485,8 +503,10 @@ impl Core {
     }
 
     fn part_lost(&mut self, now: Now, part: Part, reason: &str, effects: &mut Vec<Effect>) {
+        let blamed = part == Part::Broker
+            && (std::mem::take(&mut self.broker_blamed) || self.is_known_trouble());
         if !self.ending {
-            effects.extend(self.part(part).lost(now.tick));
+            effects.extend(self.part(part).lost(now.tick, blamed));
         }
         if part == Part::Courier {
             self.outbox.courier(false);
@@ -498,6 +518,18 @@ impl Core {
         }
     }
 
+    /// Whether the broker fetched only for tasks that were tried before: one that
+    /// takes the broker with it each time runs out of attempts, and must not
+    /// have the broker given up for everybody else.
+    fn is_known_trouble(&self) -> bool {
+        let mut fetching = self
+            .runs
+            .values()
+            .filter(|run| run.is_fetching())
+            .peekable();
+        fetching.peek().is_some() && fetching.all(|run| run.task.attempts > 1)
+    }
+
     fn timer(&mut self, now: Now, timer: Timer, effects: &mut Vec<Effect>) {
         match timer {
             Timer::TooLate(id) => self.end(now, &id, &Failure::TooLate, effects),
@@ -506,7 +538,9 @@ impl Core {
             Timer::Start(run) => self.with_run(now, run, effects, Run::start_overdue),
             Timer::Stuck(run) => self.with_run(now, run, effects, Run::stuck),
             Timer::Retrieval(run) => {
-                if self.runs.get(&run).is_some_and(Run::awaits_retrieval) {
+                let awaits = |run: &&Run| run.awaits_retrieval();
+                if let Some(of) = self.runs.get(&run).filter(awaits) {
+                    self.broker_blamed = of.task.attempts > 1;
                     effects.extend(self.broker.kill());
                     let reason = "the broker did not end the retrieval";
                     self.with_run(now, run, effects, |run| run.broker_lost(reason));
@@ -534,7 +568,7 @@ impl Core {
     }
 
     fn shut_down(&mut self, effects: &mut Vec<Effect>) {
-        self.ending = true;
+        (self.draining, self.ending) = (true, true);
         for run in self.runs.values_mut().filter(|run| !run.over) {
             // An attempt that nothing but the operator ended does not count.
             run.task.attempts -= 1;
@@ -552,14 +586,14 @@ impl Core {
         for id in gone.collect::<Vec<_>>() {
             self.clear(id);
         }
-        effects.extend(self.broker.kill());
-        effects.extend(self.courier.kill());
+        effects.extend(self.broker.end());
+        effects.extend(self.courier.end());
     }
 
     /// Starts what can be started, in the order of the queue.
     fn schedule(&mut self, now: Now, effects: &mut Vec<Effect>) {
         self.queue.wake(now.tick);
-        while self.broker.is_up() && self.room.has_slot() {
+        while self.broker.is_up() && !self.draining && self.room.has_slot() {
             let room = self.room;
             let fits = |task: &Task| room.fits(task.need(&room.capacity));
             let Some(waiting) = self.queue.next(now.tick, fits) else {

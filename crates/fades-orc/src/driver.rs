@@ -10,6 +10,7 @@ mod broker;
 mod courier;
 mod earlier;
 mod mail;
+mod parts;
 mod pool;
 mod tender;
 mod timers;
@@ -87,6 +88,8 @@ pub(crate) enum Input {
     Reload(Arc<NodeConfig>),
     /// The API wants the broker to answer something.
     Ask { ask: Ask, reply: Reply },
+    /// Start nothing any more, and tell when nothing runs.
+    Drain,
     /// End; the queue's last input of interest.
     Shutdown,
 }
@@ -141,6 +144,7 @@ pub(crate) struct Driver {
     next_ask: u64,
     /// Told once whether the first broker took its configuration.
     first: Option<Sender<Result<(), String>>>,
+    draining: bool,
     ending: bool,
 }
 
@@ -195,6 +199,7 @@ impl Driver {
             asks: HashMap::new(),
             next_ask: 0,
             first: Some(first),
+            draining: false,
             ending: false,
         })
     }
@@ -220,6 +225,9 @@ impl Driver {
         while !self.ending {
             self.tell_health();
             self.turn();
+            if self.draining && self.core.unfinished() == 0 {
+                self.shared.has_drained();
+            }
         }
         self.leave();
     }
@@ -254,8 +262,11 @@ impl Driver {
         let now = self.now().tick;
         let pool = self.pool.next_due().map(|at| self.tick(at));
         let pool = pool.map(|at| at.micros_since(now));
+        let watchdog = self.config.notify.as_ref().and_then(|n| n.left());
+        let watchdog = watchdog.map(|left| left.as_micros() as u64);
+        let due = self.timers.next(now).into_iter();
         // The driver holds a sender of its own, so the queue has no end.
-        match self.timers.next(now).into_iter().chain(pool).min() {
+        match due.chain(pool).chain(watchdog).min() {
             None => self.inputs.recv().ok(),
             Some(0) => None,
             Some(left) => self.inputs.recv_timeout(Duration::from_micros(left)).ok(),
@@ -300,6 +311,11 @@ impl Driver {
             // Whoever asked may have gone.
             Input::Describe(reply) => drop(reply.send(self.core.scheduling())),
             Input::Reload(config) => self.reload(config),
+            Input::Drain => {
+                self.draining = true;
+                self.shared.live().draining = true;
+                self.step(Event::Drain);
+            }
             Input::Shutdown => {
                 self.ending = true;
                 self.step(Event::Shutdown);
@@ -310,6 +326,7 @@ impl Driver {
     /// Goes by what may change while the node runs.
     fn reload(&mut self, config: Arc<NodeConfig>) {
         self.step(Event::Rules(config.rules()));
+        self.step(Event::Revive);
         self.pool.reload(&config);
         self.config = config;
     }
@@ -345,17 +362,10 @@ impl Driver {
             Effect::Spawn(spawn) => self.spawned(&spawn),
             Effect::Dispatched { parcel, outcome } => self.dispatched(parcel, &outcome),
             Effect::Deliver { parcel } => self.deliver(parcel),
-            Effect::Start(Part::Courier) => self.start_courier(),
-            Effect::Ping(Part::Courier) => {
-                if let Some(courier) = &self.courier {
-                    courier.ping();
-                }
+            Effect::Start(_) | Effect::Ping(_) | Effect::Kill(_) | Effect::End(_) => {
+                self.attend(&effect);
             }
-            Effect::Kill(Part::Courier) => {
-                if let Some(courier) = &self.courier {
-                    courier.kill();
-                }
-            }
+            Effect::GiveUp(part) => self.give_up(part),
             Effect::Commit(commit) => {
                 let id = &commit.result.id;
                 info!(task = %id, state = %commit.result.state, "ended");
@@ -369,13 +379,6 @@ impl Driver {
                 self.tell_broker(&BrokerRequest::Cancel { run: run.0 })
             }
             Effect::SetTimer { at, timer } => self.timers.set(at, timer),
-            Effect::Start(Part::Broker) => self.start_broker(),
-            Effect::Ping(Part::Broker) => self.tell_broker(&BrokerRequest::Ping { id: 0 }),
-            Effect::Kill(Part::Broker) => {
-                if let Some(broker) = &self.broker {
-                    broker.kill();
-                }
-            }
         }
     }
 

@@ -17,9 +17,9 @@ pub mod dial;
 mod driver;
 mod feed;
 pub mod node;
+pub mod notify;
 #[cfg(test)]
 mod samples;
 mod shared;
 pub mod shell;
 pub mod store;
-pub mod tls;

@@ -17,13 +17,15 @@ use crate::api::server::{Api, Server};
 use crate::api::types::Reloaded;
 use crate::config::NodeConfig;
 use crate::core::Task;
-use crate::driver::{Driver, Input, wall_time};
+use crate::driver::{Driver, Input};
 use crate::shared::Shared;
 use crate::store::{Store, StoreError, StoredTask};
-use crate::tls::{Tls, TlsError};
 
 /// The first broker has this long to become ready.
 const BROKER_WITHIN: Duration = Duration::from_secs(30);
+
+/// From the end of draining, a node is gone within this time.
+const END_WITHIN: Duration = Duration::from_secs(10);
 
 /// Why a node cannot start, or ended of itself.
 #[derive(Debug, thiserror::Error)]
@@ -34,9 +36,6 @@ pub enum NodeError {
     /// The API's addresses.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// The certificates of the API.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
     /// The table of trusted keys.
     #[error("{path}: {reason}")]
     Trust {
@@ -120,12 +119,8 @@ impl Node {
             reason,
         })?;
         let store = Arc::new(Store::open(&config.folder)?);
+        let listeners = Listeners::bind(&config.socket, config.listen)?;
         let shared = Arc::new(Shared::new(Arc::clone(&config)));
-        if let Some(listen) = &config.listen {
-            shared.set_tls(Tls::load(&listen.tls, wall_time())?);
-        }
-        let address = config.listen.as_ref().map(|l| l.address);
-        let listeners = Listeners::bind(&config.socket, address)?;
         let (inputs, receiver) = channel();
         let unfinished = store.unfinished()?;
         let outbox = store.outbox()?;
@@ -170,19 +165,24 @@ impl Node {
         Ok(node)
     }
 
-    /// Runs a node until it is told to end by `SIGTERM` or `SIGINT`; calls
-    /// `ready` once it takes tasks. `SIGHUP` has it read its configuration anew.
+    /// Runs a node until it is told to end by `SIGTERM` or `SIGINT`; what runs
+    /// then may run on for [`NodeConfig::drain`], unless it is told again. Calls
+    /// `ready` once the node takes tasks. `SIGHUP` has it read its configuration anew.
     ///
     /// # Errors
     /// When it cannot start, or fails.
     pub fn run(config: NodeConfig, ready: impl FnOnce(&Self)) -> Result<(), NodeError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
+            .enable_all()
             .build()?;
         let mut signals = runtime.block_on(async { Signals::listen() })?;
         let (name, socket) = (config.name.clone(), config.socket.clone());
+        let notify = config.notify.clone();
         let node = Self::start(config)?;
         info!(%name, socket = %socket.display(), "node ready");
+        if let Some(notify) = &notify {
+            notify.ready("takes tasks");
+        }
         ready(&node);
         let asked = runtime.block_on(node.until_end(&mut signals));
         node.stop();
@@ -198,20 +198,52 @@ impl Node {
         let mut ended = self.shared.ended();
         loop {
             tokio::select! {
-                _ = signals.terminate.recv() => return true,
-                _ = signals.interrupt.recv() => return true,
+                _ = signals.terminate.recv() => break,
+                _ = signals.interrupt.recv() => break,
                 _ = signals.hangup.recv() => self.hang_up(),
                 _ = ended.wait_for(|ended| *ended) => return false,
             }
         }
+        self.drain(signals).await
+    }
+
+    /// Lets what runs come to its end, for as long as the operator gave it and
+    /// nobody asks again. Whether the driver is there still.
+    async fn drain(&self, signals: &mut Signals) -> bool {
+        let config = self.shared.config();
+        if let Some(notify) = &config.notify {
+            notify.stopping(
+                config.drain + END_WITHIN,
+                "ends; what runs may run to its end",
+            );
+        }
+        // It has ended already when this fails.
+        let _ = self.inputs.send(Input::Drain);
+        let (mut drained, mut ended) = (self.shared.drained(), self.shared.ended());
+        tokio::select! {
+            biased;
+            _ = ended.wait_for(|ended| *ended) => return false,
+            _ = drained.wait_for(|drained| *drained) => {}
+            () = tokio::time::sleep(config.drain) => {
+                warn!(drain = ?config.drain, "what still runs is queued, and runs at the next start");
+            }
+            _ = signals.terminate.recv() => info!("asked again: ending at once"),
+            _ = signals.interrupt.recv() => info!("asked again: ending at once"),
+        }
+        true
     }
 
     fn hang_up(&self) {
         match self.reload() {
-            Ok(Reloaded { changed, restart }) => {
+            Ok(Reloaded {
+                changed,
+                restart,
+                started,
+            }) => {
                 warn!(
                     changed = changed.join(", "),
                     restart = restart.join(", "),
+                    started = started.join(", "),
                     "the configuration was read anew"
                 );
             }

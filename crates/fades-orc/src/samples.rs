@@ -140,6 +140,8 @@ pub(crate) fn config(folder: &Path) -> NodeConfig {
         },
         courier: None,
         parallel: 2,
+        drain: std::time::Duration::ZERO,
+        notify: None,
         spare_for: crate::config::SPARE_FOR,
         memory: Size(64 << 20),
         order: Order::default(),

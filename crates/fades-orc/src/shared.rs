@@ -7,15 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use fades_task::identity::Name;
 use tokio::sync::watch;
 
-use crate::api::problem::chain;
 use crate::api::types::{
     BrokerInfo, CgroupInfo, CourierInfo, LogLine, Logs, NodeHealth, Reloaded, ShellsInfo,
     TenderInfo,
 };
 use crate::config::NodeConfig;
 use crate::core::RunId;
-use crate::driver::{Input, wall_time};
-use crate::tls::Tls;
+use crate::driver::Input;
 
 /// What is going on right now; nothing of it survives the process.
 #[derive(Debug, Default)]
@@ -28,6 +26,8 @@ pub(crate) struct Live {
     /// Logs of the runs that go on.
     logs: HashMap<Name, LiveLog>,
     pub(crate) store_error: Option<String>,
+    /// Nothing is started any more.
+    pub(crate) draining: bool,
     /// Counts lines and beginnings of logs.
     logged: watch::Sender<u64>,
 }
@@ -54,9 +54,22 @@ impl Live {
         NodeHealth {
             broker: self.broker.up,
             broker_end: self.broker.last_end.clone(),
+            broker_stopped: self.broker.stopped.clone(),
+            courier_stopped: self.courier.stopped.clone(),
+            draining: self.draining,
             store_error: self.store_error.clone(),
             shortage: self.shells.shortage.clone(),
         }
+    }
+
+    /// The parts that are not started again before the operator says so.
+    fn given_up(&self) -> Vec<String> {
+        let parts = [
+            ("broker", &self.broker.stopped),
+            ("courier", &self.courier.stopped),
+        ];
+        let stopped = parts.into_iter().filter(|(_, stopped)| stopped.is_some());
+        stopped.map(|(name, _)| name.to_owned()).collect()
     }
 
     /// Begins the log of an attempt; that of the one before is forgotten.
@@ -122,8 +135,8 @@ pub(crate) struct Shared {
     live: Mutex<Live>,
     /// The configuration, with what was reloaded since the start.
     config: Mutex<Arc<NodeConfig>>,
-    /// The certificates, where the API listens over TCP.
-    tls: Mutex<Option<Arc<Tls>>>,
+    /// Nothing runs any more, and nothing will.
+    drained: watch::Sender<bool>,
     /// The node is about to end.
     ending: watch::Sender<bool>,
     /// The driver has ended.
@@ -135,7 +148,7 @@ impl Shared {
         Self {
             live: Mutex::default(),
             config: Mutex::new(config),
-            tls: Mutex::default(),
+            drained: watch::Sender::new(false),
             ending: watch::Sender::new(false),
             ended: watch::Sender::new(false),
         }
@@ -149,20 +162,6 @@ impl Shared {
         Arc::clone(&self.held())
     }
 
-    /// The certificates as they are now.
-    pub(crate) fn tls(&self) -> Option<Arc<Tls>> {
-        self.tls_held().clone()
-    }
-
-    pub(crate) fn set_tls(&self, tls: Tls) {
-        *self.tls_held() = Some(Arc::new(tls));
-    }
-
-    fn tls_held(&self) -> MutexGuard<'_, Option<Arc<Tls>>> {
-        // It is replaced in one piece.
-        self.tls.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn held(&self) -> MutexGuard<'_, Arc<NodeConfig>> {
         self.config.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -173,31 +172,34 @@ impl Shared {
     pub(crate) fn reload(&self, inputs: &Sender<Input>) -> Option<Result<Reloaded, String>> {
         let mut config = self.held();
         let reread = config.reread.clone()?;
-        let (new, mut reloaded) = match (reread.0)() {
+        if let Some(notify) = &config.notify {
+            notify.reloading();
+        }
+        let read = (reread.0)();
+        if let Some(notify) = &config.notify {
+            // It goes on, whatever came of it.
+            notify.ready(match &read {
+                Ok(_) => "takes tasks; goes by the configuration that was read anew",
+                Err(_) => "takes tasks; the configuration is wrong, and the old one holds",
+            });
+        }
+        let (new, mut reloaded) = match read {
             Ok(read) => read,
             Err(reason) => return Some(Err(reason)),
         };
-        let taken = config.taking(&new);
-        match self.reload_tls(&taken) {
-            Ok(true) => reloaded.changed.push("certificates".to_owned()),
-            Ok(false) => {}
-            Err(reason) => return Some(Err(reason)),
-        }
-        *config = Arc::new(taken);
+        reloaded.started = self.live().given_up();
+        *config = Arc::new(config.taking(&new));
         // Nobody listens when the node ends.
         let _ = inputs.send(Input::Reload(Arc::clone(&config)));
         Some(Ok(reloaded))
     }
 
-    /// Reads the certificates anew; whether they are others now.
-    fn reload_tls(&self, config: &NodeConfig) -> Result<bool, String> {
-        let Some(listen) = &config.listen else {
-            return Ok(false);
-        };
-        let new = Tls::load(&listen.tls, wall_time()).map_err(|e| chain(&e))?;
-        let changed = self.tls().is_none_or(|old| !old.is_like(&new));
-        self.set_tls(new);
-        Ok(changed)
+    pub(crate) fn has_drained(&self) {
+        self.drained.send_replace(true);
+    }
+
+    pub(crate) fn drained(&self) -> watch::Receiver<bool> {
+        self.drained.subscribe()
     }
 
     pub(crate) fn end(&self) {

@@ -153,6 +153,13 @@ impl Channel {
         let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
     }
 
+    /// Ends what is sent in this direction: the peer reads to the end of it. What
+    /// the peer sends still arrives.
+    pub fn end_sending(&self) {
+        // It is not an error when the peer was faster.
+        let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Write);
+    }
+
     /// Sends one frame; blocks while the peer's buffer is full.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fades_task::time::Time;
 
@@ -23,6 +23,10 @@ pub(crate) struct Environment {
     pub(crate) tender: Option<PathBuf>,
     /// `CREDENTIALS_DIRECTORY`: where systemd puts credentials.
     pub(crate) credentials: Option<PathBuf>,
+    /// `NOTIFY_SOCKET`: where systemd wants to be told how the node is.
+    pub(crate) notify: Option<OsString>,
+    /// `WATCHDOG_USEC`: how long the node may be silent there.
+    pub(crate) watchdog: Option<Duration>,
     /// `NO_COLOR` is set and not empty.
     pub(crate) no_color: bool,
     /// `TERM` is `dumb`.
@@ -39,6 +43,8 @@ impl Environment {
             node: text("FADES_NODE").and_then(|v| v.into_string().ok()),
             tender: text("FADES_TENDER").map(PathBuf::from),
             credentials: text("CREDENTIALS_DIRECTORY").map(PathBuf::from),
+            notify: text("NOTIFY_SOCKET"),
+            watchdog: watchdog(text("WATCHDOG_USEC"), text("WATCHDOG_PID")),
             no_color: text("NO_COLOR").is_some(),
             dumb: text("TERM").is_some_and(|t| t == "dumb"),
         }
@@ -57,6 +63,14 @@ impl Environment {
                 .remedy("export HOME=/path/to/your/home")
         })
     }
+}
+
+/// How long the node may be silent, when it is this process that is meant.
+fn watchdog(micros: Option<OsString>, pid: Option<OsString>) -> Option<Duration> {
+    let pid = pid.and_then(|pid| pid.into_string().ok()?.parse().ok());
+    let other = pid.is_some_and(|pid: u32| pid != std::process::id());
+    let micros = micros?.into_string().ok()?.parse().ok()?;
+    (micros > 0 && !other).then(|| Duration::from_micros(micros))
 }
 
 /// Colours that the command uses.

@@ -34,10 +34,15 @@ pub(super) async fn ask(api: &Api, ask: Ask) -> Result<BrokerReport, Problem> {
     match tokio::time::timeout(ANSWER_WITHIN, answer).await {
         Ok(Ok(report)) => Ok(report),
         Ok(Err(_)) => {
-            let last = api.shared.live().broker.last_end.clone();
+            let live = api.shared.live();
+            let last = live.broker.last_end.as_ref();
             let last = last.map_or_else(String::new, |l| format!(" ({l})"));
-            let detail =
-                format!("the broker is not there{last}; it is started again: try in a moment");
+            let detail = match &live.broker.stopped {
+                Some(stopped) => format!("the broker was given up: {stopped}"),
+                None => {
+                    format!("the broker is not there{last}; it is started again: try in a moment")
+                }
+            };
             Err(Problem::new(BUSY, detail))
         }
         Err(_) => {
@@ -159,6 +164,7 @@ fn describe(api: &Api) -> Result<NodeInfo, Problem> {
         functions,
         development_keys: development.map(|k| k.name.clone()).collect(),
         store_error: live.store_error.clone(),
+        draining: live.draining,
     })
 }
 

@@ -57,7 +57,7 @@ pub(super) struct Route {
 }
 
 /// Statuses of problems that every route has.
-pub(super) const PROBLEMS: [u16; 5] = [400, 401, 403, 500, 503];
+pub(super) const PROBLEMS: [u16; 4] = [400, 401, 403, 500];
 
 fn of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     generator.subschema_for::<T>()
@@ -161,7 +161,7 @@ pub(super) const ROUTES: &[Route] = &[
             (201, Json(of::<TaskSummary>)),
             (202, Json(of::<TaskResult>)),
         ],
-        problems: &[408, 409, 413, 422, 429, 507],
+        problems: &[408, 409, 413, 422, 429, 503, 507],
         serve: || post(tasks::submit),
     },
     Route {
@@ -198,7 +198,7 @@ pub(super) const ROUTES: &[Route] = &[
         }],
         body: None,
         answers: &[(200, JsonOrEvents(of::<Logs>))],
-        problems: &[404],
+        problems: &[404, 503],
         serve: || get(tasks::logs),
     },
     Route {
@@ -220,7 +220,7 @@ pub(super) const ROUTES: &[Route] = &[
         query: &[],
         body: None,
         answers: &[(200, Json(of::<TaskResult>))],
-        problems: &[404, 409],
+        problems: &[404, 409, 503],
         serve: || post(tasks::cancel),
     },
     Route {
@@ -256,7 +256,7 @@ pub(super) const ROUTES: &[Route] = &[
         query: &[],
         body: None,
         answers: &[(200, Json(of::<Resources>))],
-        problems: &[],
+        problems: &[503],
         serve: || get(operator::resources),
     },
     Route {
@@ -267,7 +267,7 @@ pub(super) const ROUTES: &[Route] = &[
         query: &[],
         body: None,
         answers: &[(200, Json(of::<SourceReport>))],
-        problems: &[422],
+        problems: &[422, 503],
         serve: || post(operator::test_source),
     },
     Route {
@@ -278,7 +278,7 @@ pub(super) const ROUTES: &[Route] = &[
         query: &[],
         body: Some(Json(of::<PreviewRequest>)),
         answers: &[(200, Json(of::<Previews>))],
-        problems: &[408, 413, 422],
+        problems: &[408, 413, 422, 503],
         serve: || post(operator::preview),
     },
     Route {
@@ -289,7 +289,7 @@ pub(super) const ROUTES: &[Route] = &[
         query: &[],
         body: Some(Json(envelope_or_task)),
         answers: &[(200, Json(of::<Plan>))],
-        problems: &[408, 413],
+        problems: &[408, 413, 503],
         serve: || post(plan::plan),
     },
     Route {
@@ -311,7 +311,7 @@ pub(super) const ROUTES: &[Route] = &[
         query: &[],
         body: None,
         answers: &[(200, Json(of::<Scheduling>))],
-        problems: &[],
+        problems: &[503],
         serve: || get(scheduling::show),
     },
     Route {
@@ -337,7 +337,7 @@ pub(super) const ROUTES: &[Route] = &[
         }],
         body: None,
         answers: &[(200, Events)],
-        problems: &[404],
+        problems: &[404, 503],
         serve: || get(events::events),
     },
     Route {

@@ -317,6 +317,10 @@ pub struct NodeInfo {
     pub development_keys: Vec<Name>,
     /// Why the store cannot be written at the moment, when it cannot.
     pub store_error: Option<String>,
+    /// The node is about to end: what runs may run to its end, nothing is
+    /// started any more.
+    #[serde(default)]
+    pub draining: bool,
 }
 
 /// What decides whether a node can do its work; data of the event `node`.
@@ -327,6 +331,15 @@ pub struct NodeHealth {
     pub broker: bool,
     /// How the broker last ended, when it ended.
     pub broker_end: Option<String>,
+    /// Why the broker is not started again, when it was given up.
+    #[serde(default)]
+    pub broker_stopped: Option<String>,
+    /// Why the courier is not started again, when it was given up.
+    #[serde(default)]
+    pub courier_stopped: Option<String>,
+    /// The node is about to end: nothing is started any more.
+    #[serde(default)]
+    pub draining: bool,
     /// Why the store cannot be written at the moment, when it cannot.
     pub store_error: Option<String>,
     /// What the system is short of at the moment, when tenders cannot be made
@@ -387,6 +400,9 @@ pub struct BrokerInfo {
     pub restarts: u32,
     /// How it last ended, when it ended.
     pub last_end: Option<String>,
+    /// Why it is not started again, when it was given up.
+    #[serde(default)]
+    pub stopped: Option<String>,
     /// Where batch files live, in words.
     pub batches: String,
     /// Batch files use huge pages.
@@ -410,6 +426,9 @@ pub struct CourierInfo {
     pub restarts: u32,
     /// How it last ended, when it ended.
     pub last_end: Option<String>,
+    /// Why it is not started again, when it was given up.
+    #[serde(default)]
+    pub stopped: Option<String>,
     /// What it can still do.
     pub confinement: fades_task::message::Confinement,
     /// Where tasks are fetched.
@@ -501,6 +520,9 @@ pub struct ShellsInfo {
     /// What the system is short of at the moment, when tenders cannot be made
     /// for want of it.
     pub shortage: Option<String>,
+    /// Why no tender can be made, when several attempts came to nothing.
+    #[serde(default)]
+    pub failing: Option<String>,
 }
 
 /// Control groups of tenders: a second bound, besides what each enforces

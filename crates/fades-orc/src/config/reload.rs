@@ -16,7 +16,7 @@ const LIVE: [&str; 6] = [
     "node.parallel",
     "node.memory",
     "node.limits.",
-    "node.tls.",
+    "node.drain",
 ];
 
 /// Whether a change of this field of `node.toml` needs no restart.
@@ -53,9 +53,7 @@ impl NodeConfig {
         taken.parallel = new.parallel;
         taken.memory = new.memory;
         taken.caps = new.caps;
-        if let (Some(listen), Some(new)) = (&mut taken.listen, &new.listen) {
-            listen.tls = new.tls.clone();
-        }
+        taken.drain = new.drain;
         taken.broker.chunk = self.chunk_beside(new);
         taken
     }
@@ -87,6 +85,7 @@ mod tests {
         new.parallel = 9;
         new.memory = Size(1 << 30);
         new.caps.memory = Size(1 << 21);
+        new.drain = std::time::Duration::from_secs(99);
         new.allowances
             .0
             .insert(name("air"), fades_task::allowance::Allowance::default());
@@ -96,7 +95,10 @@ mod tests {
         let taken = old.taking(&new);
         assert_eq!((taken.order, taken.parallel), (new.order, 9));
         assert_eq!((taken.memory, taken.caps), (new.memory, new.caps));
-        assert_eq!(taken.allowances, new.allowances);
+        assert_eq!(
+            (taken.allowances, taken.drain),
+            (new.allowances.clone(), new.drain)
+        );
         assert_eq!(taken.broker.chunk, Size(8 << 20));
         assert_eq!((&taken.name, &taken.socket), (&old.name, &old.socket));
     }
@@ -119,7 +121,6 @@ mod tests {
             "limits.air.runs",
             "node.parallel",
             "node.limits.memory",
-            "node.tls.key-file",
         ] {
             assert!(is_live(live), "{live}");
         }
@@ -128,7 +129,6 @@ mod tests {
             "node.memory-of-old",
             "source.hall.url",
             "node.batches",
-            "node.listen",
         ] {
             assert!(!is_live(other), "{other}");
         }

@@ -60,6 +60,11 @@ pub enum Effect {
     Ping(Part),
     /// Kill a part; [`Lost`](super::Event::Lost) follows.
     Kill(Part),
+    /// Ask a part to end what it does and to leave, which takes a moment;
+    /// [`Lost`](super::Event::Lost) follows.
+    End(Part),
+    /// Say that a part died too often and is not started again.
+    GiveUp(Part),
     /// Store a run of a task with a schedule, and how far the schedule has come;
     /// [`Accepted`](super::Event::Accepted) follows, or
     /// [`LeftOut`](super::Event::LeftOut) when its id is taken.
@@ -84,7 +89,11 @@ impl Effect {
     #[must_use]
     pub const fn lets_go(&self) -> bool {
         match self {
-            Self::KillTender { .. } | Self::CancelRetrieve { .. } | Self::Kill(_) => true,
+            Self::KillTender { .. }
+            | Self::CancelRetrieve { .. }
+            | Self::Kill(_)
+            | Self::End(_)
+            | Self::GiveUp(_) => true,
             Self::Persist { .. }
             | Self::Commit(_)
             | Self::StartTender { .. }

@@ -149,6 +149,11 @@ pub enum Event {
     Timer(Timer),
     /// The operator decided otherwise.
     Rules(Rules),
+    /// The operator wants parts started that were given up.
+    Revive,
+    /// The node is about to end: what runs may run to its end, nothing is
+    /// started any more.
+    Drain,
     /// End in an orderly way: what runs is queued again.
     Shutdown,
 }

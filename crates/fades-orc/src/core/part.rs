@@ -1,5 +1,16 @@
 //! Supervision of a process: started again after a pause that grows while it
-//! keeps dying, killed when it no longer answers.
+//! keeps dying, killed when it no longer answers, given up when it dies again
+//! and again.
+//!
+//! ```text
+//!           start          Up            ping missed, overdue
+//!  Down ──────────▶ Starting ───▶ Up ─────────────────────────▶ Dying
+//!   ▲  └─ DEATHS_MAX ─▶ Stopped ──┐ └──────────┐                  │
+//!   └─ pause ◀──────── Lost ◀─────┼────────────┴──────────────────┘
+//!   └──── the operator has it started again ┘
+//! ```
+
+use std::collections::VecDeque;
 
 use fades_task::quantity::Duration;
 
@@ -23,6 +34,13 @@ const DOUBLINGS_MAX: u32 = 6;
 /// A part that was up for this long starts with the first pause again.
 const HEALTHY_AFTER: Duration = Duration::from_secs(30);
 
+/// A part that died so often within [`LOOP_WITHIN`] is not started again before
+/// the operator says so: starting it once more only costs.
+pub const DEATHS_MAX: usize = 10;
+
+/// See [`DEATHS_MAX`].
+pub const LOOP_WITHIN: Duration = Duration::from_secs(600);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Down,
@@ -33,6 +51,8 @@ enum State {
     },
     /// Killed; its end has not arrived yet.
     Dying,
+    /// Given up.
+    Stopped,
 }
 
 #[derive(Debug)]
@@ -43,6 +63,8 @@ pub(super) struct Supervised {
     starts: u32,
     /// How often in a row it died early.
     failures: u32,
+    /// Deaths that count, the oldest first.
+    deaths: VecDeque<Tick>,
 }
 
 impl Supervised {
@@ -52,6 +74,7 @@ impl Supervised {
             state: State::Down,
             starts: 0,
             failures: 0,
+            deaths: VecDeque::new(),
         }
     }
 
@@ -89,11 +112,17 @@ impl Supervised {
         }
     }
 
-    pub(super) fn lost(&mut self, now: Tick) -> Option<Effect> {
+    /// It is gone. A death that is `blamed` on the task for which it worked
+    /// counts against that task and not against the part.
+    pub(super) fn lost(&mut self, now: Tick, blamed: bool) -> Option<Effect> {
         match self.state {
-            State::Down => return None,
+            State::Down | State::Stopped => return None,
             State::Up { since, .. } if since.after(HEALTHY_AFTER) <= now => self.failures = 0,
             State::Up { .. } | State::Starting | State::Dying => {}
+        }
+        if !blamed && self.is_in_a_loop(now) {
+            self.state = State::Stopped;
+            return Some(Effect::GiveUp(self.part));
         }
         self.state = State::Down;
         let pause = Duration(PAUSE.0 << self.failures.min(DOUBLINGS_MAX));
@@ -104,8 +133,35 @@ impl Supervised {
         })
     }
 
+    /// Counts one death more.
+    fn is_in_a_loop(&mut self, now: Tick) -> bool {
+        self.deaths.retain(|death| death.after(LOOP_WITHIN) > now);
+        self.deaths.push_back(now);
+        self.deaths.len() >= DEATHS_MAX
+    }
+
+    /// Starts a part anew that was given up.
+    pub(super) fn revive(&mut self, now: Tick) -> Vec<Effect> {
+        if self.state != State::Stopped {
+            return Vec::new();
+        }
+        self.state = State::Down;
+        self.failures = 0;
+        self.deaths.clear();
+        self.start(now)
+    }
+
+    /// Has it end in an orderly way.
+    pub(super) fn end(&mut self) -> Option<Effect> {
+        if matches!(self.state, State::Down | State::Stopped) {
+            return None;
+        }
+        self.state = State::Dying;
+        Some(Effect::End(self.part))
+    }
+
     pub(super) fn kill(&mut self) -> Option<Effect> {
-        if matches!(self.state, State::Down | State::Dying) {
+        if matches!(self.state, State::Down | State::Dying | State::Stopped) {
             return None;
         }
         self.state = State::Dying;

@@ -233,6 +233,11 @@ impl Run {
         }
     }
 
+    /// The broker works for it.
+    pub(super) const fn is_fetching(&self) -> bool {
+        !self.over && matches!(self.retrieval, Retrieval::Active)
+    }
+
     pub(super) fn awaits_retrieval(&self) -> bool {
         let ended = matches!(self.tender, Tender::Ended { .. });
         ended && !self.over && matches!(self.retrieval, Retrieval::Active)

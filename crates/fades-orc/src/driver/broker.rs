@@ -116,6 +116,11 @@ impl BrokerProcess {
         self.child.kill();
     }
 
+    /// Has it write what it recorded, and end.
+    pub(super) fn let_go(&self) {
+        self.channel.end_sending();
+    }
+
     pub(super) fn note(&mut self, note: String) {
         self.note = Some(note);
     }

@@ -116,6 +116,11 @@ impl CourierProcess {
         self.child.kill();
     }
 
+    /// Has it end what is under way, and itself.
+    pub(super) fn let_go(&self) {
+        self.channel.end_sending();
+    }
+
     pub(super) fn note(&mut self, note: String) {
         self.note = Some(note);
     }

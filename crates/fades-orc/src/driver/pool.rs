@@ -414,7 +414,7 @@ impl Pool {
                 pid = member.shell.child().id(),
                 "a tender died while it waited"
             );
-            self.is_barren(member.kind);
+            self.is_barren(member.kind, format!("it died while it waited {said}"));
             return self.see_off(id, member.shell, said, None);
         };
         let run = work.job.run;
@@ -465,6 +465,7 @@ impl Pool {
             templates: self.templates.count(),
             template_bytes: fades_task::quantity::Size(self.templates.bytes()),
             shortage: self.shortage.as_ref().map(|s| s.reason.clone()),
+            failing: self.failing(),
         };
     }
 }

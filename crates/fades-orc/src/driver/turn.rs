@@ -155,6 +155,7 @@ pub(super) enum Arrival {
 impl Driver {
     /// Takes what is there, waiting when nothing is, and does what follows.
     pub(super) fn turn(&mut self) {
+        self.is_alive();
         if let Some(arrival) = self.next_arrival() {
             self.arrived(arrival);
             for _ in 1..INPUTS_MAX {
@@ -373,6 +374,9 @@ impl Driver {
     fn wait_out(&mut self, pause: std::time::Duration) {
         let until = Instant::now() + pause;
         loop {
+            // Waiting for the store is no illness of the driver: starting the node
+            // anew would not help.
+            self.is_alive();
             let left = until.saturating_duration_since(Instant::now());
             match self.inputs.recv_timeout(left) {
                 Ok(Input::Submit(submission)) => self.take_apart(*submission),

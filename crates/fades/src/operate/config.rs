@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use fades_orc::api::types::Reloaded;
-use fades_orc::tls;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -17,7 +16,7 @@ use crate::ask::target;
 use crate::cli::shared::Output;
 use crate::keys::key;
 use crate::problem::{Attempt, Outcome, Problem};
-use crate::session::{Session, now};
+use crate::session::Session;
 use crate::settings::layers::Place;
 use crate::settings::node_file::{NodeFile, leaves};
 
@@ -72,17 +71,8 @@ pub(crate) fn folder_or_problem(given: Option<&Path>) -> Result<PathBuf, Problem
 fn check(folder: &Path, session: &Session) -> Result<Outcome, Problem> {
     let node = NodeFile::read(folder)?;
     let keys = key::read_trust(folder)?;
-    let credentials = session.env.credentials.as_deref();
-    let until = match node.listen(folder, credentials) {
-        Some(listen) => {
-            let wrong = || "the API could not listen".to_owned();
-            let until = tls::check(&listen.tls, now()).or_problem(wrong)?;
-            format!(", certificate until {until}")
-        }
-        None => String::new(),
-    };
     session.talk(&format!(
-        "{}: good; node {}, {} sources, {} trusted keys{until}",
+        "{}: good; node {}, {} sources, {} trusted keys",
         folder.join(NodeFile::NAME).display(),
         node.node.name,
         node.source.0.len(),
@@ -98,7 +88,14 @@ fn reload(folder: &Path, output: &Output, session: &Session) -> Result<Outcome, 
         session.data(&render::json(&reloaded))?;
         return Ok(Outcome::Done);
     }
-    let Reloaded { changed, restart } = reloaded;
+    let Reloaded {
+        changed,
+        restart,
+        started,
+    } = reloaded;
+    if !started.is_empty() {
+        session.talk(&format!("started again: {}", started.join(", ")));
+    }
     match changed.is_empty() {
         true => session.talk("nothing changed that the node takes while it runs"),
         false => session.talk(&format!(

@@ -6,7 +6,6 @@ mod host;
 use std::path::PathBuf;
 
 use fades_orc::api::types::{CgroupInfo, CourierInfo, NodeInfo, Scheduling};
-use fades_task::quantity::Duration;
 use serde::Serialize;
 
 use super::outbox::state;
@@ -18,7 +17,7 @@ use crate::ask::target;
 use crate::cli::shared::Output;
 use crate::keys::key;
 use crate::problem::{Outcome, Problem};
-use crate::session::{Ink, Session, now};
+use crate::session::{Ink, Session};
 use crate::settings::node_file::NodeFile;
 
 #[derive(Debug, clap::Args)]
@@ -32,9 +31,6 @@ pub(crate) struct Args {
     #[command(flatten)]
     output: Output,
 }
-
-/// A certificate that expires sooner is to be renewed.
-const RENEW: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// How good something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -79,6 +75,17 @@ impl Finding {
         }
     }
 
+    /// A part of the node that is not started again.
+    fn given_up(what: &'static str, stopped: &str) -> Self {
+        let (grade, detail) = (Grade::Missing, format!("given up: {stopped}"));
+        Self {
+            what,
+            grade,
+            detail,
+            remedy: Some("fades config reload".to_owned()),
+        }
+    }
+
     fn missing(what: &'static str, problem: &Problem) -> Self {
         let (grade, detail) = (Grade::Missing, problem.text(str::to_owned));
         Self {
@@ -102,7 +109,6 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Outcome, Problem> {
     findings.extend(host::machine());
     if let Some(folder) = folder {
         findings.extend(node(&folder));
-        findings.extend(certificate(&folder, session));
     }
     findings.extend(info.iter().flat_map(running_node));
     findings.extend(queue.as_ref().map(in_queue));
@@ -166,25 +172,6 @@ fn node(folder: &std::path::Path) -> Vec<Finding> {
     findings
 }
 
-/// The certificate with which the API listens over TCP, if it does.
-fn certificate(folder: &std::path::Path, session: &Session) -> Option<Finding> {
-    let file = NodeFile::read(folder).ok()?;
-    let listen = file.listen(folder, session.env.credentials.as_deref())?;
-    let what = "certificate";
-    Some(match fades_orc::tls::check(&listen.tls, now()) {
-        Err(error) => {
-            let problem = Problem::new("the API cannot listen").because(&error);
-            Finding::missing(what, &problem)
-        }
-        Ok(until) if until < now().after(RENEW) => Finding::better(
-            what,
-            format!("https://{} until {until}", listen.address),
-            "have it renewed; fades config reload",
-        ),
-        Ok(until) => Finding::good(what, format!("https://{} until {until}", listen.address)),
-    })
-}
-
 /// What the node in a folder says of itself, if it runs.
 fn asked(folder: &std::path::Path) -> Option<NodeInfo> {
     let client = target::of_folder(folder).and_then(Client::new);
@@ -241,8 +228,17 @@ fn running_node(info: &NodeInfo) -> Vec<Finding> {
             remedy: Some("make room where the node's folder is".to_owned()),
         });
     }
+    if info.draining {
+        findings.push(Finding::better(
+            "ending",
+            "the node is about to end, and starts nothing any more",
+            "start it again once it has ended",
+        ));
+    }
     findings.extend(info.courier.iter().flat_map(courier));
-    if info.broker.restarts > 0 {
+    if let Some(stopped) = &info.broker.stopped {
+        findings.push(Finding::given_up("broker", stopped));
+    } else if info.broker.restarts > 0 {
         let last = info.broker.last_end.as_deref().unwrap_or("no reason known");
         findings.push(Finding::better(
             "broker",
@@ -256,7 +252,9 @@ fn running_node(info: &NodeInfo) -> Vec<Finding> {
 /// What keeps tasks from coming and answers from leaving.
 fn courier(courier: &CourierInfo) -> Vec<Finding> {
     let mut findings = Vec::new();
-    if !courier.up {
+    if let Some(stopped) = &courier.stopped {
+        findings.push(Finding::given_up("courier", stopped));
+    } else if !courier.up {
         let last = courier.last_end.as_deref().unwrap_or("it has not started");
         let detail = format!("not there: {last}");
         findings.push(Finding::better("courier", detail, "see the node's log"));
@@ -295,6 +293,14 @@ fn shells(info: &NodeInfo) -> Finding {
         "{} wait, {} work, {} are being made; {} templates, {}",
         shells.idle, shells.busy, shells.making, shells.templates, shells.template_bytes
     );
+    if let Some(failing) = &shells.failing {
+        return Finding {
+            what: "tenders",
+            grade: Grade::Missing,
+            detail: format!("{detail}; none can be made: {failing}"),
+            remedy: Some("see the node's log; fades doctor --tender FILE tries another".to_owned()),
+        };
+    }
     match &shells.shortage {
         None => Finding::good("tenders", detail),
         Some(shortage) => Finding::better(

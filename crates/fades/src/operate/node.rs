@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fades_orc::api::types::{BrokerInfo, IsolationInfo, Reloaded};
-use fades_orc::config::{BrokerConfig, CourierConfig, NodeConfig, Reread, is_live};
+use fades_orc::config::{BrokerConfig, CourierConfig, NodeConfig, Notify, Reread, is_live};
 use fades_orc::node::{Node, NodeError};
 use fades_tender::probe::{Offer, Probe};
 use tracing_subscriber::EnvFilter;
@@ -46,6 +46,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Outcome, Problem> {
     check_socket(&file.socket(&folder))?;
     let host = Host::find(args, session)?;
     let mut config = config(&folder, &file, &host)?;
+    config.notify = notify(session);
     config.reread = Some(reread(&folder, &file, host));
     let isolation = config.isolation.clone();
     Node::run(config, |node| {
@@ -54,6 +55,14 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Outcome, Problem> {
     .map_err(|e| problem(&e))?;
     session.talk("ended; what was accepted is stored");
     Ok(Outcome::Done)
+}
+
+/// Whom to tell how the node is; none where nobody asked for it.
+fn notify(session: &Session) -> Option<Notify> {
+    let address = session.env.notify.as_deref()?;
+    let opened = Notify::open(address, session.env.watchdog);
+    let failed = |e| session.talk(&format!("NOTIFY_SOCKET: nobody is told: {e}"));
+    opened.map_err(failed).ok()
 }
 
 /// The system takes short paths only, and says so in its own words.
@@ -110,7 +119,11 @@ fn reread(folder: &Path, file: &NodeFile, host: Host) -> Reread {
         let (mut changed, mut restart) = (last.differing(&file), first.differing(&file));
         changed.retain(|field| is_live(field));
         restart.retain(|field| !is_live(field));
-        let reloaded = Reloaded { changed, restart };
+        let reloaded = Reloaded {
+            changed,
+            restart,
+            started: Vec::new(),
+        };
         *last = file;
         Ok((config, reloaded))
     }))
@@ -129,7 +142,7 @@ fn config(folder: &Path, file: &NodeFile, host: &Host) -> Result<NodeConfig, Pro
         folder: folder.join("state"),
         trust: folder.join(crate::keys::key::TRUST_FILE),
         socket: file.socket(folder),
-        listen: file.listen(folder, host.credentials.as_deref()),
+        listen: node.listen.map(|l| l.0),
         tender: host.tender.clone(),
         broker: BrokerConfig {
             program: host.program.clone(),
@@ -150,6 +163,8 @@ fn config(folder: &Path, file: &NodeFile, host: &Host) -> Result<NodeConfig, Pro
         allowances: file.limits.clone(),
         zone: node.zone.clone(),
         reread: None,
+        drain: node.drain.as_std(),
+        notify: None,
         spare_for: fades_orc::config::SPARE_FOR,
         caps: node.limits,
         isolation: host.probe.isolation.iter().map(info).collect(),
@@ -204,7 +219,7 @@ fn announce(
     let listen = file
         .node
         .listen
-        .map(|l| format!(" and https://{}", l.0))
+        .map(|l| format!(" and http://{}", l.0))
         .unwrap_or_default();
     // Whoever started the node reads the line, or does not.
     let _ = session.data(&format!(

@@ -10,15 +10,11 @@ use std::path::{Path, PathBuf};
 
 use fades_courier::config::Places;
 use fades_drb::config::Sources;
-use fades_orc::config::Listen;
-use fades_orc::tls::TlsFiles;
-use fades_outside::connection::SecretFile;
-use fades_outside::secret::Secrets;
 use fades_task::allowance::Allowances;
 use fades_task::identity::Name;
 use fades_task::limits::Limits;
 use fades_task::policy::Order;
-use fades_task::quantity::Size;
+use fades_task::quantity::{Duration, Size};
 use fades_task::time::Zone;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -87,6 +83,10 @@ pub(crate) struct NodePart {
     /// lost, and counted.
     #[serde(default = "outbox")]
     pub(crate) outbox: Size,
+    /// For how long what runs may go on when the node is told to end; then it is
+    /// queued, and runs again at the next start. 1h at most.
+    #[serde(default = "drain")]
+    pub(crate) drain: Duration,
     /// Tasks that run at one time; twice the number of cores when not given.
     #[serde(default = "parallel")]
     #[schemars(transform = without_default)]
@@ -94,54 +94,43 @@ pub(crate) struct NodePart {
     /// The Unix socket of the API, in the node's folder unless absolute.
     #[serde(default = "socket")]
     pub(crate) socket: PathBuf,
-    /// An address of this host on which the API listens as well, such as
-    /// "0.0.0.0:7420"; with TLS only, so `tls` belongs to it.
+    /// An address of this host on which the API listens as well; loopback
+    /// only, such as "127.0.0.1:7420".
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) listen: Option<ListenAddress>,
-    /// Certificates of the API at `listen`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) tls: Option<TlsPart>,
+    pub(crate) listen: Option<Loopback>,
     /// The most that a task may ask for.
     #[serde(default = "caps")]
     pub(crate) limits: Limits,
 }
 
-/// An address to listen on.
+/// A loopback address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String")]
-pub(crate) struct ListenAddress(pub(crate) SocketAddr);
+pub(crate) struct Loopback(pub(crate) SocketAddr);
 
-impl TryFrom<String> for ListenAddress {
+impl TryFrom<String> for Loopback {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        text.parse().map(Self).map_err(|_| {
-            format!("{text:?} is no address: write such as \"0.0.0.0:7420\" or \"[::1]:7420\"")
-        })
+        match text.parse::<SocketAddr>() {
+            Ok(address) if address.ip().is_loopback() => Ok(Self(address)),
+            Ok(address) => Err(format!(
+                "{} is no loopback address: write 127.0.0.1:{1} or [::1]:{1}, and let a proxy that knows its users face the network",
+                address.ip(),
+                address.port()
+            )),
+            Err(_) => Err(format!(
+                "{text:?} is no address: write such as \"127.0.0.1:7420\""
+            )),
+        }
     }
 }
 
-impl From<ListenAddress> for String {
-    fn from(address: ListenAddress) -> Self {
-        address.0.to_string()
+impl From<Loopback> for String {
+    fn from(l: Loopback) -> Self {
+        l.0.to_string()
     }
-}
-
-/// Files in PEM form, in the node's folder unless absolute.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(crate) struct TlsPart {
-    /// The node's certificate, followed by those between it and its CA.
-    pub(crate) certificate_file: PathBuf,
-    /// Its secret key, which only its owner can read; also the name of one of
-    /// systemd's credentials.
-    pub(crate) key_file: SecretFile,
-    /// The CAs of clients: nobody without a certificate of one gets in.
-    pub(crate) client_ca_file: PathBuf,
-    /// A list of clients' certificates that their CA has revoked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) revoked_file: Option<PathBuf>,
 }
 
 const fn memory() -> Size {
@@ -154,6 +143,10 @@ const fn batches() -> Size {
 
 const fn outbox() -> Size {
     Size(256 << 20)
+}
+
+const fn drain() -> Duration {
+    Duration::from_secs(10)
 }
 
 const fn chunk() -> Size {
@@ -209,7 +202,6 @@ impl NodeFile {
             destination,
         } = layers.parse()?;
         node.check()?;
-        node.check_listen().map_err(|e| layers.field_problem(e))?;
         limits.check().map_err(|e| layers.field_problem(&e))?;
         let source =
             Sources::parse(&source.into()).map_err(|e| layers.field_problem(&e.to_string()))?;
@@ -242,25 +234,14 @@ impl NodeFile {
         values
     }
 
-    /// Where the API listens over TCP, of the node in `folder`.
-    pub(crate) fn listen(&self, folder: &Path, credentials: Option<&Path>) -> Option<Listen> {
-        let (address, tls) = (self.node.listen?, self.node.tls.as_ref()?);
-        Some(Listen {
-            address: address.0,
-            tls: TlsFiles {
-                certificate: folder.join(&tls.certificate_file),
-                key: Secrets::new(folder, credentials).path(&tls.key_file),
-                clients: folder.join(&tls.client_ca_file),
-                revoked: tls.revoked_file.as_ref().map(|f| folder.join(f)),
-            },
-        })
-    }
-
     /// Path of the API's socket.
     pub(crate) fn socket(&self, folder: &Path) -> PathBuf {
         folder.join(&self.node.socket)
     }
 }
+
+/// Whoever waits for longer wants something else.
+const DRAIN_MAX: Duration = Duration::from_secs(3_600);
 
 /// Less would not have room for one answer, bytes.
 const OUTBOX_MIN: u64 = 1 << 20;
@@ -289,19 +270,6 @@ pub(crate) fn leaves(
 const CHUNK_MIN: u64 = 2 << 20;
 
 impl NodePart {
-    /// Whether address and certificates are both there, or neither.
-    const fn check_listen(&self) -> Result<(), &'static str> {
-        match (&self.listen, &self.tls) {
-            (Some(_), None) => Err(
-                "node.listen: it needs node.tls, for over TCP the API is served with certificates of both sides only: write [node.tls] with certificate-file, key-file and client-ca-file (docs/api.md)",
-            ),
-            (None, Some(_)) => Err(
-                "node.tls: it is of no use without node.listen: write such as listen = \"0.0.0.0:7420\" below [node], or leave node.tls out",
-            ),
-            _ => Ok(()),
-        }
-    }
-
     /// The chunk with which every run at a time can have one batch being filled
     /// while its function works on another, so that functions which never give
     /// a batch back cannot keep the others from theirs.
@@ -316,6 +284,12 @@ impl NodePart {
         if self.parallel == 0 {
             return Err(Problem::new("node.parallel is 0: no task could ever run")
                 .remedy("write 1 or more, or leave it out"));
+        }
+        if self.drain > DRAIN_MAX {
+            return Err(Problem::new(format!(
+                "node.drain is {}: it is at most {DRAIN_MAX}",
+                self.drain
+            )));
         }
         if self.outbox.0 < OUTBOX_MIN {
             return Err(Problem::new(format!(
@@ -403,19 +377,8 @@ mod tests {
         for (line, named) in [
             ("memory = \"512\"", "MiB"),
             ("memory = 512", "invalid type"),
-            (
-                "listen = \"127.0.0.1:80\"",
-                "node.toml:3: node.listen: it needs node.tls",
-            ),
+            ("listen = \"0.0.0.0:80\"", "127.0.0.1:80"),
             ("listen = \"localhost\"", "no address"),
-            (
-                "tls = { key-file = \"k\" }",
-                "missing field `certificate-file`",
-            ),
-            (
-                "tls = { certificate-file = \"c\", key-file = \"k\", client-ca-file = \"a\" }",
-                "without node.listen",
-            ),
             ("parallel = 0", "no task could ever run"),
             ("zone = \"Mars\"", "Europe/London"),
             ("chunk = \"1MiB\"", "2MiB"),

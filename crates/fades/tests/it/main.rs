@@ -5,7 +5,6 @@
 //! are in the folder that `FADES_IMAGES` names, real data in the one that
 //! `FADES_TEST_DATA` names. `cargo xtask test` sees to all of it.
 
-mod certificates;
 mod command;
 mod configuration;
 mod courier;
@@ -21,5 +20,6 @@ mod refusals;
 mod reload;
 mod secrets;
 mod stage;
+mod supervision;
 mod trying;
 mod watching;

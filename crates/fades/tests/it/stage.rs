@@ -300,6 +300,12 @@ impl Node {
         self.child.as_ref().unwrap().id()
     }
 
+    /// Its exit code, once it has ended of itself.
+    pub(crate) fn code(mut self) -> Option<i32> {
+        let mut child = self.child.take().unwrap();
+        wait(&mut child, &["node"]).code()
+    }
+
     /// Ends it as an operator does; its exit code.
     pub(crate) fn stop(mut self) -> Option<i32> {
         let mut child = self.child.take().unwrap();

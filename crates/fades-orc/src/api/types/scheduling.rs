@@ -52,4 +52,7 @@ pub struct Reloaded {
     pub changed: Vec<String>,
     /// These differ from what the node was started with, and need a restart.
     pub restart: Vec<String>,
+    /// Parts of the node that had been given up and are started again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub started: Vec<String>,
 }

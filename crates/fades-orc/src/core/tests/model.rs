@@ -141,6 +141,7 @@ struct World {
     timers: BTreeMap<(Tick, usize), Timer>,
     timers_set: usize,
     broker: bool,
+    given_up: bool,
     broker_dies: bool,
 }
 
@@ -163,6 +164,7 @@ impl World {
             timers: BTreeMap::new(),
             timers_set: 0,
             broker: false,
+            given_up: false,
             broker_dies: false,
         };
         world.step(Event::Start);
@@ -393,8 +395,14 @@ impl World {
             | Effect::Dispatched { .. }
             | Effect::Start(Part::Courier)
             | Effect::Ping(Part::Courier)
-            | Effect::Kill(Part::Courier) => panic!("there is no mail"),
-            Effect::Start(Part::Broker) => assert!(!self.broker),
+            | Effect::Kill(Part::Courier)
+            | Effect::GiveUp(Part::Courier)
+            | Effect::End(_) => panic!("there is no mail, and no end"),
+            Effect::GiveUp(Part::Broker) => {
+                assert!(!self.given_up);
+                self.given_up = true;
+            }
+            Effect::Start(Part::Broker) => assert!(!self.broker && !self.given_up),
             Effect::Ping(Part::Broker) => assert!(self.broker),
             Effect::Kill(Part::Broker) => self.broker_dies = true,
         }
@@ -438,6 +446,9 @@ impl World {
                 self.retrieved(run, fails);
             }
             Op::BrokerUp if !self.broker => {
+                if std::mem::take(&mut self.given_up) {
+                    self.step(Event::Revive);
+                }
                 // Only one that is being started can come up.
                 self.fire(|t| *t == Timer::Restart(Part::Broker));
                 self.broker = true;
@@ -567,6 +578,7 @@ impl World {
         self.retrievals.clear();
         self.timers.clear();
         self.broker = false;
+        self.given_up = false;
         self.broker_dies = false;
         let day = self.day();
         let today = self.used.iter().filter(|((of, _), _)| *of == day);

@@ -20,6 +20,9 @@ const SHORTAGE_PAUSE_MAX: Duration = Duration::from_secs(5);
 const BARREN_PAUSE: Duration = Duration::from_millis(100);
 const BARREN_PAUSE_MAX: Duration = Duration::from_secs(300);
 
+/// So many attempts in a row that came to nothing are told to people.
+const FAILING: u32 = 5;
+
 /// The system has no descriptors, memory or processes left.
 #[derive(Debug)]
 pub(super) struct Shortage {
@@ -34,6 +37,8 @@ pub(super) struct Shortage {
 #[derive(Debug)]
 pub(super) struct Barren {
     failures: u32,
+    /// What became of the last one.
+    reason: String,
     /// No spare is tried until then; later, as soon as there is a reason to.
     until: Option<Instant>,
 }
@@ -166,7 +171,7 @@ impl Pool {
             return self.is_short_of(reason);
         }
         warn!(%reason, isolation = %kind.isolation, "no shell");
-        self.is_barren(kind);
+        self.is_barren(kind, reason.clone());
         let first = self.waiting.values().find(|job| job.kind == Some(kind));
         let Some(mut job) = first.map(|j| j.run).and_then(|r| self.waiting.remove(&r)) else {
             return;
@@ -179,12 +184,29 @@ impl Pool {
         }
     }
 
+    /// Why shells cannot be made, when that is more than bad luck.
+    pub(super) fn failing(&self) -> Option<String> {
+        let worst = self
+            .barren
+            .iter()
+            .max_by_key(|(_, barren)| barren.failures)?;
+        let (
+            kind,
+            Barren {
+                failures, reason, ..
+            },
+        ) = worst;
+        let isolation = kind.isolation;
+        (*failures >= FAILING).then(|| format!("{isolation}, {failures} in a row: {reason}"))
+    }
+
     /// A shell of this kind came to nothing: spares are made after a pause.
-    pub(super) fn is_barren(&mut self, kind: Kind) {
+    pub(super) fn is_barren(&mut self, kind: Kind, reason: String) {
         let failures = self.barren.get(&kind).map_or(0, |b| b.failures);
         let pause = super::pause(BARREN_PAUSE, failures, BARREN_PAUSE_MAX);
         let barren = Barren {
             failures: failures + 1,
+            reason,
             until: Some(Instant::now() + pause),
         };
         self.barren.insert(kind, barren);

@@ -389,3 +389,55 @@ fn a_turn_takes_a_bounded_number_of_inputs() {
     assert!(desk.driver.inputs.try_recv().is_ok());
     assert!(desk.driver.inputs.try_recv().is_err());
 }
+
+#[test]
+fn a_driver_that_is_stuck_is_silent_and_one_that_waits_for_its_store_is_not() {
+    let mut desk = Desk::up();
+    let path = desk._folder.path().join("notify");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    let short = std::time::Duration::from_millis(30);
+    let long = std::time::Duration::from_secs(60);
+    let heard = |within| {
+        socket.set_read_timeout(Some(within)).unwrap();
+        socket.recv(&mut [0; 99]).is_ok()
+    };
+    let notify = crate::notify::Notify::open(path.as_os_str(), Some(short)).unwrap();
+    let mut config = desk.driver.config.as_ref().clone();
+    config.notify = Some(notify);
+    desk.driver.config = Arc::new(config);
+    let (shared, inputs) = (Arc::clone(&desk.driver.shared), desk.driver.sender.clone());
+    let store = Arc::clone(&desk.driver.store);
+    let submission = Box::new(Desk::submission(&mtw("a")).0);
+    let driver = desk.driver;
+    let driver = std::thread::spawn(move || driver.run(vec![], vec![]));
+    assert!(heard(long) && heard(long));
+    // It wants to say how the node is, and cannot.
+    let held = shared.live();
+    while heard(10 * short) {}
+    assert!(!heard(10 * short));
+    drop(held);
+    assert!(heard(long) && heard(long));
+    inputs.send(Input::Submit(submission)).unwrap();
+    let stored = || matches!(store.summary(&name("a")), Ok(Some(_)));
+    while !stored() {
+        assert!(heard(long));
+    }
+    store.set_writable(false);
+    let cancel = Event::Cancel {
+        id: name("a"),
+        by: "me".to_owned(),
+    };
+    inputs.send(Input::Event(cancel)).unwrap();
+    while shared.live().store_error.is_none() {
+        assert!(heard(long));
+    }
+    // What it said before is no proof.
+    socket.set_nonblocking(true).unwrap();
+    while socket.recv(&mut [0; 99]).is_ok() {}
+    socket.set_nonblocking(false).unwrap();
+    assert!(heard(long) && heard(long));
+    assert!(shared.live().store_error.is_some());
+    shared.end();
+    inputs.send(Input::Shutdown).unwrap();
+    driver.join().unwrap();
+}
