@@ -11,6 +11,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("busybox", "busybox-static"),
     ("cpio", "cpio"),
     ("influxd", "influxdb"),
+    ("chromium", "chromium"),
     ("python3", "python3"),
     ("tar", "tar"),
     ("valgrind", "valgrind"),

@@ -12,6 +12,7 @@ mod functions;
 pub mod listen;
 pub mod openapi;
 mod operator;
+mod page;
 mod plan;
 pub(crate) mod problem;
 mod routes;

@@ -84,6 +84,9 @@ enum Command {
     /// Show where tasks come from and answers go, and what waits
     #[command(after_help = help::OUTBOX)]
     Outbox(operate::outbox::Args),
+    /// Show a node in a browser: what runs, waits, was answered, and how it is
+    #[command(after_help = help::PAGE)]
+    Page(operate::page::Args),
     /// Say what this host offers, what is used, and what would improve it
     #[command(after_help = help::DOCTOR)]
     Doctor(operate::doctor::Args),
@@ -135,6 +138,7 @@ impl Cli {
             Command::Read(args) => operate::read::run(&args, session),
             Command::Functions(args) => operate::functions::run(&args, session),
             Command::Outbox(args) => operate::outbox::run(&args, session),
+            Command::Page(args) => operate::page::run(&args, session),
             Command::Doctor(args) => operate::doctor::run(&args, session),
             Command::Demo(args) => operate::demo::run(&args, session),
             Command::Key(args) => keys::key::run(&args, session),

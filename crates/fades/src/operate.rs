@@ -9,6 +9,7 @@ mod inherited;
 pub(crate) mod init;
 pub(crate) mod node;
 pub(crate) mod outbox;
+pub(crate) mod page;
 pub(crate) mod probe;
 pub(crate) mod read;
 mod recording;

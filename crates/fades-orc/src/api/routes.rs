@@ -134,6 +134,16 @@ pub(super) const ROUTES: &[Route] = &[
                 schema: of::<Name>,
             },
             Parameter {
+                name: "name",
+                means: "Only tasks of this name.",
+                schema: of::<Name>,
+            },
+            Parameter {
+                name: "of",
+                means: "Only runs of this task, which has a schedule.",
+                schema: of::<Name>,
+            },
+            Parameter {
                 name: "limit",
                 means: "Most tasks in the answer; 50 otherwise.",
                 schema: limit,

@@ -18,6 +18,7 @@ use tracing::error;
 use super::auth::{Nonces, TrustFile};
 use super::connection::{Door, LOCAL_MAX, REMOTE_MAX};
 use super::listen::Listeners;
+use super::page;
 use super::problem::{FAILED, MALFORMED, METHOD, NOT_FOUND, TOO_LARGE, TOO_SLOW};
 use super::routes::ROUTES;
 use super::seats::Seats;
@@ -155,6 +156,7 @@ fn routes(api: Arc<Api>) -> Router {
         router.route(route.path, (route.serve)())
     });
     served
+        .merge(page::routes())
         .fallback(nowhere)
         .method_not_allowed_fallback(no_method)
         .with_state(api)

@@ -80,6 +80,7 @@ fn read(api: &Api, bytes: &[u8], reply: Reply) -> Result<Submission, Problem> {
 pub(super) struct ListQuery {
     state: Option<TaskState>,
     service: Option<Name>,
+    name: Option<Name>,
     limit: Option<u32>,
     after: Option<Name>,
     of: Option<Name>,
@@ -105,6 +106,7 @@ pub(super) async fn list(
     let mut filter = Filter {
         state: asked.state,
         services: asked.service.map(|service| vec![service]),
+        name: asked.name,
         limit: asked.limit,
         after: asked.after,
         of: asked.of,

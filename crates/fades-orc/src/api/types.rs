@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `POST /v1/tasks` | DSSE envelope of a task | 201 or, the same again, 200: [`TaskSummary`] |
 //! | `POST /v1/tasks?wait=30s` | the same | as the task's result, for who may read it |
-//! | `GET /v1/tasks?state=&service=&of=&limit=&after=` | | [`TaskList`], newest first |
+//! | `GET /v1/tasks?state=&service=&name=&of=&limit=&after=` | | [`TaskList`], newest first |
 //! | `GET /v1/tasks/{id}` | | [`TaskDetail`] |
 //! | `GET /v1/tasks/{id}/result?wait=30s` | | 200: a final [`TaskResult`]; 202: one that is not final yet |
 //! | `GET /v1/tasks/{id}/logs` | | [`Logs`] |
@@ -111,6 +111,12 @@ pub struct TaskSummary {
     /// Of a task with a schedule, how many times were left out.
     #[serde(default)]
     pub skipped: u64,
+    /// Where its time went, once it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub breakdown: Option<Breakdown>,
+    /// Why it has no answer, in words, once it has ended without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
 }
 
 impl TaskSummary {
@@ -132,7 +138,7 @@ impl TaskSummary {
             readings_bytes: 0,
             failure: None,
             coverage: Vec::new(),
-            breakdown: Breakdown::default(),
+            breakdown: self.breakdown.unwrap_or_default(),
             memory: None,
             cpu_us: 0,
             input_bytes: 0,

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use fades_task::identity::Name;
-use fades_task::result::{TaskResult, TaskState};
+use fades_task::result::{Breakdown, TaskResult, TaskState};
 use fades_task::time::Time;
 use fades_trust::task::VerifiedTask;
 use rusqlite::{OptionalExtension, Transaction};
@@ -60,6 +60,9 @@ pub struct Ending {
     pub(super) state: TaskState,
     pub(super) attempts: u32,
     pub(super) finished: Time,
+    pub(super) breakdown: Breakdown,
+    /// Why there is no answer, in words.
+    pub(super) failure: Option<String>,
     /// The result without the answer: that is kept as the bytes that the
     /// function gave, not a second time.
     pub(super) bare: String,
@@ -94,6 +97,8 @@ impl Ending {
             state: result.state,
             attempts: result.attempts,
             finished: result.finished.unwrap_or(result.accepted),
+            breakdown: result.breakdown,
+            failure: result.failure.as_ref().map(ToString::to_string),
             bare,
             shown: shown.into(),
             answer: commit.answer.clone(),
@@ -246,6 +251,8 @@ impl Newcomer {
             finished: None,
             due: mtw.schedule.as_ref().map(|_| self.accepted),
             skipped: 0,
+            breakdown: None,
+            failure: None,
         }
     }
 }

@@ -184,6 +184,8 @@ impl Recent {
         summary.state = ending.state;
         summary.attempts = ending.attempts;
         summary.finished = Some(ending.finished);
+        summary.breakdown = Some(ending.breakdown);
+        summary.failure.clone_from(&ending.failure);
         let now = summary.clone();
         let ended = Stage::Ended(Arc::clone(&ending.shown));
         if let Stage::Open(waiters) = std::mem::replace(&mut entry.stage, ended) {
@@ -215,7 +217,7 @@ mod tests {
     use std::sync::Arc;
 
     use fades_task::quantity::{Duration, Size};
-    use fades_task::result::TaskState;
+    use fades_task::result::{Breakdown, TaskState};
 
     use super::{ENTRY, KEPT_MAX, Known, Recent};
     use crate::api::types::{TaskCounts, TaskSummary};
@@ -237,6 +239,8 @@ mod tests {
             finished: None,
             due: None,
             skipped: 0,
+            breakdown: None,
+            failure: None,
         }
     }
 
@@ -254,6 +258,8 @@ mod tests {
             state: TaskState::Done,
             attempts: 1,
             finished: now(),
+            breakdown: Breakdown::default(),
+            failure: None,
             bare: String::new(),
             shown: "x".repeat(length).into(),
             answer: Vec::new(),

@@ -6,12 +6,13 @@ use fades_task::cbor;
 use fades_task::identity::{Digest, ImageRef, Name};
 use fades_task::mtw::Mtw;
 use fades_task::quantity::Size;
-use fades_task::result::{TaskResult, TaskState};
+use fades_task::result::{Failure, TaskResult, TaskState};
 use fades_task::time::Time;
 use fades_trust::envelope::Envelope;
 use fades_trust::function::VerifiedFunction;
 use rusqlite::types::{FromSql, FromSqlError};
-use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
+use serde::de::DeserializeOwned;
 
 use super::group::{Ending, Newcomer};
 use super::{mail, state_word};
@@ -45,6 +46,8 @@ pub struct Filter {
     pub state: Option<TaskState>,
     /// Only of these services.
     pub services: Option<Vec<Name>>,
+    /// Only of this name.
+    pub name: Option<Name>,
     /// At most so many.
     pub limit: Option<u32>,
     /// Only older ones than this.
@@ -162,7 +165,23 @@ fn as_summary(row: &Row<'_>) -> rusqlite::Result<TaskSummary> {
         finished: time(row, "finished")?,
         due: time(row, "due")?,
         skipped: row.get::<_, i64>("skipped")?.unsigned_abs(),
+        breakdown: part(row, "breakdown")?,
+        failure: part::<Failure>(row, "failure")?.map(|f| f.to_string()),
     })
+}
+
+/// What [`as_summary`] reads: a task, and of its result, if there is one, as
+/// much as its summary says.
+const SUMMARY: &str = "
+    SELECT tasks.*, json_extract(result, '$.breakdown') AS breakdown,
+           json_extract(result, '$.failure') AS failure
+    FROM tasks LEFT JOIN results ON results.task = tasks.seq";
+
+/// A part of a result, if there is one.
+fn part<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<T>> {
+    let text: Option<String> = row.get(column)?;
+    let parsed = text.map(|t| serde_json::from_str(&t)).transpose();
+    parsed.map_err(|e| FromSqlError::Other(Box::new(e)).into())
 }
 
 /// Whether the id was free.
@@ -196,7 +215,7 @@ pub(super) fn accepted_as(
     connection: &Connection,
     id: &Name,
 ) -> rusqlite::Result<(i64, Vec<u8>, TaskSummary)> {
-    let mut statement = connection.prepare_cached("SELECT * FROM tasks WHERE id = ?1")?;
+    let mut statement = connection.prepare_cached(&format!("{SUMMARY} WHERE id = ?1"))?;
     statement.query_row([id.as_str()], |row| {
         Ok((row.get("seq")?, row.get("payload")?, as_summary(row)?))
     })
@@ -327,8 +346,8 @@ pub(super) fn place(connection: &Connection, id: &Name) -> rusqlite::Result<Opti
 
 /// All tasks that have not ended, in short.
 pub(super) fn open(connection: &Connection) -> rusqlite::Result<Vec<TaskSummary>> {
-    let sql = "SELECT * FROM tasks WHERE state IN ('standing', 'queued', 'running')";
-    let mut statement = connection.prepare(sql)?;
+    let sql = format!("{SUMMARY} WHERE state IN ('standing', 'queued', 'running')");
+    let mut statement = connection.prepare(&sql)?;
     let rows = statement.query_map([], as_summary)?;
     rows.collect()
 }
@@ -356,7 +375,7 @@ pub(super) fn unfinished(connection: &Connection) -> rusqlite::Result<Vec<Unfini
 }
 
 pub(super) fn summary(connection: &Connection, id: &Name) -> rusqlite::Result<Option<TaskSummary>> {
-    let mut statement = connection.prepare_cached("SELECT * FROM tasks WHERE id = ?1")?;
+    let mut statement = connection.prepare_cached(&format!("{SUMMARY} WHERE id = ?1"))?;
     statement.query_row([id.as_str()], as_summary).optional()
 }
 
@@ -368,29 +387,57 @@ pub(super) fn envelope(connection: &Connection, id: &Name) -> rusqlite::Result<S
 
 pub(super) fn list(connection: &Connection, filter: &Filter) -> rusqlite::Result<TaskList> {
     let limit = filter.limit.unwrap_or(LIST_DEFAULT).clamp(1, LIST_MAX);
-    let mut statement = connection.prepare(
-        "SELECT * FROM tasks
-         WHERE (:state IS NULL OR state = :state)
-           AND (:services IS NULL OR service IN (SELECT value FROM json_each(:services)))
-           AND (:of IS NULL OR parent = (SELECT seq FROM tasks WHERE id = :of))
-           AND (:after IS NULL OR seq < (SELECT seq FROM tasks WHERE id = :after))
-         ORDER BY seq DESC LIMIT :limit",
-    )?;
-    let rows = statement.query_map(
-        named_params! {
-            ":state": filter.state.map(state_word),
-            ":services": filter.services.as_deref().map(json_list),
-            ":of": filter.of.as_ref().map(Name::as_str),
-            ":after": filter.after.as_ref().map(Name::as_str),
-            ":limit": limit + 1,
-        },
-        as_summary,
-    )?;
+    let (sql, values) = page(filter, limit + 1);
+    let mut statement = connection.prepare(&sql)?;
+    let values: Vec<(&str, &dyn ToSql)> = values.iter().map(|(n, v)| (*n, v as _)).collect();
+    let rows = statement.query_map(values.as_slice(), as_summary)?;
     let mut tasks: Vec<TaskSummary> = rows.collect::<Result<_, _>>()?;
     let more = tasks.len() > limit as usize;
     tasks.truncate(limit as usize);
     let next = tasks.last().filter(|_| more).map(|t| t.id.clone());
     Ok(TaskList { tasks, next })
+}
+
+/// The query for a page. It has the conditions that are asked for and no
+/// others, and what an index can tell is asked of the index: no page is worth
+/// reading a long history.
+pub(super) fn page(filter: &Filter, limit: u32) -> (String, Vec<(&'static str, String)>) {
+    let (mut conditions, mut values) = (Vec::new(), Vec::new());
+    let mut only = |condition, name, value: Option<String>| {
+        if let Some(value) = value {
+            conditions.push(condition);
+            values.push((name, value));
+        }
+    };
+    let state = filter.state.map(|s| state_word(s).to_owned());
+    only("state = :state", ":state", state);
+    only(
+        "tasks.seq IN (SELECT seq FROM tasks
+                       WHERE service IN (SELECT value FROM json_each(:services)))",
+        ":services",
+        filter.services.as_deref().map(json_list),
+    );
+    only(
+        "tasks.seq IN (SELECT seq FROM tasks WHERE name = :name)",
+        ":name",
+        filter.name.as_ref().map(ToString::to_string),
+    );
+    only(
+        "parent = (SELECT seq FROM tasks WHERE id = :of)",
+        ":of",
+        filter.of.as_ref().map(ToString::to_string),
+    );
+    only(
+        "tasks.seq < (SELECT seq FROM tasks WHERE id = :after)",
+        ":after",
+        filter.after.as_ref().map(ToString::to_string),
+    );
+    let conditions = match conditions.as_slice() {
+        [] => String::new(),
+        some => format!("WHERE {}", some.join(" AND ")),
+    };
+    let sql = format!("{SUMMARY} {conditions} ORDER BY tasks.seq DESC LIMIT {limit}");
+    (sql, values)
 }
 
 /// A list for `json_each`.

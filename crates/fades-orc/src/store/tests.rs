@@ -13,6 +13,7 @@ use crate::samples::{IMAGE, digest, envelope, function, mtw, mtw_with, name, now
 
 mod disk;
 mod groups;
+mod lists;
 mod mail;
 mod power;
 mod standing;
@@ -93,6 +94,8 @@ fn end_of(id: &str, answer: &[u8]) -> Commit {
         finished: Some(now()),
         due: None,
         skipped: 0,
+        breakdown: None,
+        failure: None,
     };
     let mut result = summary.into_result();
     if answer.is_empty() {

@@ -49,11 +49,11 @@ pub(crate) struct Client {
 
 /// An answer that begins to arrive.
 #[derive(Debug)]
-pub(super) struct Opened {
+pub(crate) struct Opened {
     /// Its head, and what follows.
-    pub(super) answer: Response<Incoming>,
+    pub(crate) answer: Response<Incoming>,
     /// Moves the bytes of its connection.
-    pub(super) driver: JoinHandle<()>,
+    pub(crate) driver: JoinHandle<()>,
 }
 
 /// What a node answered.
@@ -146,7 +146,7 @@ impl Client {
     }
 
     /// One request, signed where that is needed.
-    pub(super) fn request(
+    pub(crate) fn request(
         &self,
         (method, path): (&Method, &str),
         body: Bytes,
@@ -166,7 +166,7 @@ impl Client {
     }
 
     /// Runs `work` to its end.
-    pub(super) fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+    pub(crate) fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
         self.runtime.block_on(work)
     }
 
@@ -195,7 +195,7 @@ impl Client {
     }
 
     /// The beginning of an answer.
-    pub(super) async fn open(&self, request: Request<Full<Bytes>>) -> Result<Opened, Problem> {
+    pub(crate) async fn open(&self, request: Request<Full<Bytes>>) -> Result<Opened, Problem> {
         match &self.target.address {
             Address::Socket(path) => match UnixStream::connect(path).await {
                 Ok(stream) => self.speak(stream, request).await,
@@ -249,7 +249,7 @@ impl Client {
         }
     }
 
-    pub(super) fn lost(&self) -> Problem {
+    pub(crate) fn lost(&self) -> Problem {
         let Target { name, address, .. } = &self.target;
         Problem::new(format!("lost node {name} at {address}"))
     }

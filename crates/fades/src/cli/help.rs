@@ -26,6 +26,7 @@ const GROUPS: [(&str, &[&str]); 4] = [
             "read",
             "functions",
             "outbox",
+            "page",
             "doctor",
             "demo",
         ],
@@ -167,6 +168,12 @@ pub(super) const OUTBOX: &str = "\
 Examples:
   fades outbox                     ends with 1 when an inbox or a destination has trouble
   fades outbox --json";
+
+pub(super) const PAGE: &str = "\
+Examples:
+  fades page                       prints an address to open; Ctrl-C ends it
+  fades page harbour-07 --open     opens it in the browser
+  fades page --node harbour-07 --port 7423";
 
 pub(super) const DOCTOR: &str = "\
 Examples:

@@ -2,7 +2,7 @@
 
 use crate::stage::Stage;
 
-const COMMANDS: [&[&str]; 29] = [
+const COMMANDS: [&[&str]; 30] = [
     &[],
     &["new"],
     &["build"],
@@ -23,6 +23,7 @@ const COMMANDS: [&[&str]; 29] = [
     &["source", "test"],
     &["resources"],
     &["functions"],
+    &["page"],
     &["doctor"],
     &["demo"],
     &["key"],

@@ -5,6 +5,7 @@
 //! are in the folder that `FADES_IMAGES` names, real data in the one that
 //! `FADES_TEST_DATA` names. `cargo xtask test` sees to all of it.
 
+mod browser;
 mod command;
 mod configuration;
 mod courier;
@@ -12,6 +13,7 @@ mod data;
 mod help;
 mod lives;
 mod misdeeds;
+mod page;
 mod questions;
 mod reach;
 mod reading;

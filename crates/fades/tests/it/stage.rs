@@ -275,6 +275,11 @@ impl Begun {
         }
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until it has ended; its exit code.
     pub(crate) fn code(mut self) -> Option<i32> {
         wait(&mut self.child, &["a command that went on"]).code()
     }
