@@ -77,16 +77,16 @@ export function chart(most) {
     if (runs.length === 0) return;
     const share = choice.querySelector("input:checked").value === "share";
     const totals = runs.map((t) => total(t.breakdown));
-    // One run that waited for an hour does not hide the others.
-    const most95 = quantile(totals, 0.95);
-    const scale = Math.max(...totals) > 3 * most95 ? most95 : Math.max(...totals);
-    setText(about, share ? "Each bar is a run, full width." : `Full width is ${micros(Math.round(scale))}.`);
+    // A run that waited for an hour does not hide the others: what is far
+    // longer than usual is cut, and marked as cut.
+    const scale = Math.max(1, Math.min(Math.max(...totals), 4 * median(totals)));
+    setText(about, share ? "Each bar is a run, full width." : `Full width is ${micros(Math.round(scale))}; longer bars are cut.`);
     fill(body, [...PHASES.keys()].map((i) => {
       const values = runs.map((t) => parts(t.breakdown)[i]);
       return h("tr", null, h("th", { scope: "row", title: PHASES[i][1] }, key(PHASES[i][0]), PHASES[i][0]),
         h("td", { class: "num" }, micros(Math.round(median(values)))),
         h("td", { class: "num" }, micros(Math.round(quantile(values, 0.95)))));
-    }), h("tr", null, h("th", { scope: "row" }, "together"), h("td", { class: "num" }, micros(Math.round(median(totals)))), h("td", { class: "num" }, micros(Math.round(most95)))));
+    }), h("tr", null, h("th", { scope: "row" }, "together"), h("td", { class: "num" }, micros(Math.round(median(totals)))), h("td", { class: "num" }, micros(Math.round(quantile(totals, 0.95))))));
     const items = runs.map((t) => ({ id: t.id, name: t.name, state: t.state, breakdown: t.breakdown, scale: share ? total(t.breakdown) : scale }));
     keyed(list, items, (t) => t.id, (t) => h("li", null, h("a", { href: `#run/${t.id}`, title: inWords(t.breakdown) },
       h("span", { class: "what" }, h("span", { class: "state", "data-state": t.state }, t.name)),
