@@ -22,6 +22,7 @@ mod refusals;
 mod reload;
 mod secrets;
 mod stage;
+mod staying;
 mod supervision;
 mod trying;
 mod watching;
