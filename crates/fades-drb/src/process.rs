@@ -271,11 +271,10 @@ impl Broker {
     /// Gives back what is not needed any more. Whether there may be more soon.
     fn tidy(&self) -> bool {
         let kept = self.engine.expire();
-        let at_rest = self.runs.values().all(Run::is_at_rest);
-        if !kept && at_rest {
+        if !kept && self.runs.is_empty() {
             self.engine.trim();
         }
-        kept || !at_rest
+        kept || !self.runs.is_empty()
     }
 
     fn handle(&mut self, frame: Frame<BrokerRequest>) -> Result<(), ProcessError> {
@@ -285,7 +284,6 @@ impl Broker {
             BrokerRequest::Retrieve {
                 run,
                 dtos,
-                of,
                 window,
                 within,
                 answers,
@@ -298,7 +296,6 @@ impl Broker {
                     run,
                     demands: demands.collect(),
                     dtos,
-                    of,
                     window,
                 };
                 self.retrieve(wanted, frame.descriptors)?;
@@ -335,9 +332,6 @@ impl Broker {
     }
 
     fn retrieve(&mut self, wanted: Wanted, descriptors: Vec<OwnedFd>) -> Result<(), ProcessError> {
-        if wanted.of.is_some() && descriptors.is_empty() {
-            return self.next_window(wanted);
-        }
         let Ok([data]) = <[_; 1]>::try_from(descriptors) else {
             return Err(WireError::Frame("a run without its data channel").into());
         };
@@ -370,27 +364,6 @@ impl Broker {
         let run = Run::start(wanted, data, engine, reporter, &self.hands);
         self.runs.insert(self.next, run);
         Ok(())
-    }
-
-    /// Goes on with a run at rest. One whose tender has gone is over.
-    fn next_window(&mut self, wanted: Wanted) -> Result<(), ProcessError> {
-        let number = wanted.run;
-        let run = self.runs.values_mut().find(|r| r.number() == number);
-        let goes_on = match run {
-            Some(run) => run.next(wanted, &self.hands),
-            None => Ok(false),
-        };
-        match goes_on {
-            Ok(true) => return Ok(()),
-            Ok(false) => {}
-            Err(e) => tracing::warn!("a window cannot begin: {e}"),
-        }
-        Ok(self.reporter.send(&BrokerReport::RetrieveEnded {
-            run: number,
-            coverage: Vec::new(),
-            failure: None,
-            stopped: true,
-        })?)
     }
 
     fn inspect(

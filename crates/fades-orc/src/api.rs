@@ -5,6 +5,7 @@
 //! the driver what concerns it; it decides nothing about running tasks.
 
 pub(crate) mod auth;
+mod backup;
 mod connection;
 mod events;
 mod follow;

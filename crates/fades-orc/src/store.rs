@@ -9,6 +9,7 @@
 //! state and its result are written in one transaction, which refuses a second
 //! one.
 
+mod backup;
 mod folder;
 pub mod group;
 pub mod images;
@@ -30,6 +31,7 @@ use fades_task::time::Time;
 use fades_trust::function::VerifiedFunction;
 use rusqlite::Connection;
 
+pub use self::backup::TakenOver;
 use self::images::Images;
 pub use self::mail::Dispatched;
 pub use self::recent::Known;
@@ -199,6 +201,7 @@ impl Store {
     fn open_on(folder: &Path, path: PathBuf, vfs: Option<&str>) -> Result<Self, StoreError> {
         folder::make(folder)?;
         let lock = folder::lock(folder)?;
+        backup::tidy(folder)?;
         let images = Images::open(folder)?;
         let connection = schema::open(&path, vfs)?;
         images::sync_folder(folder)?;
@@ -260,16 +263,6 @@ impl Store {
     /// When the database cannot be read.
     pub fn place(&self, id: &Name) -> Result<Option<(i64, Time)>, StoreError> {
         rows::place(&self.connection(), id).map_err(|e| self.sql("reading a task", e))
-    }
-
-    /// With what the function of a task goes on, if it stays and has answered for a
-    /// window.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub fn checkpoint(&self, task: &Name) -> Result<Option<Vec<u8>>, StoreError> {
-        let checkpoint = rows::checkpoint(&self.connection(), task);
-        checkpoint.map_err(|e| self.sql("reading a checkpoint", e))
     }
 
     /// A task in short.

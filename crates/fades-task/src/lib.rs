@@ -28,4 +28,3 @@ pub mod result;
 pub mod schedule;
 pub mod shell;
 pub mod time;
-pub mod window;

@@ -160,7 +160,7 @@ pub(crate) fn run_without_data(limits: Limits) -> Start {
         template: 1,
         simd: simd::AVX512,
         limits,
-        resident: None,
+        resident: false,
         zone: "UTC".to_owned(),
         offsets: vec![(i64::MIN, 0)],
         dtos: Vec::new(),

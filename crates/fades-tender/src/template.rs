@@ -62,8 +62,6 @@ pub(crate) struct Sheet {
     pub(crate) layout: Layout,
     /// Where the function starts.
     pub(crate) entry: GuestAddr,
-    /// Whether the function keeps checkpoints.
-    pub(crate) checkpoints: bool,
 }
 
 /// A template, ready to be mapped.
@@ -114,7 +112,6 @@ pub(crate) fn of_image(
         isolation: request.isolation,
         layout,
         entry: image.entry,
-        checkpoints: image.about.checkpoints,
     };
     append(file, length, sheet, symbols)
 }

@@ -87,6 +87,12 @@ enum Command {
     /// Show a node in a browser: what runs, waits, was answered, and how it is
     #[command(after_help = help::PAGE)]
     Page(operate::page::Args),
+    /// Write everything that a node has into one file
+    #[command(after_help = help::BACKUP)]
+    Backup(operate::backup::Args),
+    /// Make a node's folder out of a backup
+    #[command(after_help = help::RESTORE)]
+    Restore(operate::restore::Args),
     /// Say what this host offers, what is used, and what would improve it
     #[command(after_help = help::DOCTOR)]
     Doctor(operate::doctor::Args),
@@ -139,6 +145,8 @@ impl Cli {
             Command::Functions(args) => operate::functions::run(&args, session),
             Command::Outbox(args) => operate::outbox::run(&args, session),
             Command::Page(args) => operate::page::run(&args, session),
+            Command::Backup(args) => operate::backup::run(&args, session),
+            Command::Restore(args) => operate::restore::run(&args, session),
             Command::Doctor(args) => operate::doctor::run(&args, session),
             Command::Demo(args) => operate::demo::run(&args, session),
             Command::Key(args) => keys::key::run(&args, session),

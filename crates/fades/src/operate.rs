@@ -1,6 +1,8 @@
 //! For those who operate a node: `init`, `node`, `config`, `source`,
-//! `resources`, `read`, `functions`, `outbox`, `doctor`, `demo`.
+//! `resources`, `read`, `functions`, `outbox`, `backup`, `restore`, `doctor`, `demo`.
 
+mod archive;
+pub(crate) mod backup;
 pub(crate) mod config;
 pub(crate) mod demo;
 pub(crate) mod doctor;
@@ -14,4 +16,5 @@ pub(crate) mod probe;
 pub(crate) mod read;
 mod recording;
 pub(crate) mod resources;
+pub(crate) mod restore;
 pub(crate) mod source;

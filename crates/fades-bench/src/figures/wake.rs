@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use fades_task::limits::Isolation;
-use fades_task::message::Feed;
+use fades_task::message::{Feed, Release};
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::Taken;
@@ -102,13 +102,10 @@ pub(super) fn woken(function: &impl Fed, file: Option<&BatchFile>) -> Result<f64
             file.to(function)?;
         }
         function.feed(&window, None)?;
-        function.answered()
+        while !matches!(function.released()?, Release::Answer { .. }) {}
+        Ok(())
     });
-    answered?;
-    if file.is_some() {
-        function.released()?;
-    }
-    Ok(spent)
+    answered.map(|()| spent)
 }
 
 /// A thread at rest.

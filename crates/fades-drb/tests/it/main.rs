@@ -21,4 +21,3 @@ mod recording;
 mod semantics;
 mod sharing;
 mod web;
-mod windows;

@@ -14,9 +14,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use super::server::Api;
 use super::types::{
     FunctionInfo, FunctionList, LIST_MAX, Logs, NodeInfo, Plan, PreviewRequest, Previews, Publish,
-    Reloaded, Resources, Scheduling, TaskDetail, TaskList, TaskSummary,
+    Reloaded, Resources, Scheduling, Snapshot, TaskDetail, TaskList, TaskSummary,
 };
-use super::{events, functions, openapi, operator, plan, scheduling, tasks};
+use super::{backup, events, functions, openapi, operator, plan, scheduling, tasks};
 
 /// Makes the schema of a type.
 pub(super) type Make = fn(&mut SchemaGenerator) -> Schema;
@@ -334,6 +334,17 @@ pub(super) const ROUTES: &[Route] = &[
         answers: &[(200, Json(of::<Reloaded>))],
         problems: &[409, 422],
         serve: || post(scheduling::reload),
+    },
+    Route {
+        method: "post",
+        path: "/v1/backup",
+        id: "copy-store",
+        means: "Makes a copy of the store beside it, as it is at one moment.",
+        query: &[],
+        body: None,
+        answers: &[(200, Json(of::<Snapshot>))],
+        problems: &[507],
+        serve: || post(backup::snapshot),
     },
     Route {
         method: "get",

@@ -20,6 +20,7 @@
 //! | `GET /v1/events?task=` | | events: [`TaskSummary`], [`NodeHealth`], [`StreamNote`] |
 //! | `GET /v1/scheduling` | | [`Scheduling`] |
 //! | `POST /v1/reload` | | [`Reloaded`] |
+//! | `POST /v1/backup` | | [`Snapshot`] |
 //!
 //! Everything else is a [`Problem`] with the media type [`PROBLEM_TYPE`].
 
@@ -278,6 +279,15 @@ pub struct Plan {
     pub retrieve: Vec<Preview>,
     /// Why the broker cannot say what they would fetch, when it cannot.
     pub retrieve_refusal: Option<String>,
+}
+
+/// Answer of `POST /v1/backup`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Snapshot {
+    /// Where on the node's host the copy of its store is. Whoever asked for it
+    /// removes it.
+    pub path: String,
 }
 
 /// Answer of `GET /v1/node`.

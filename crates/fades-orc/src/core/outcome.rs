@@ -16,8 +16,6 @@ pub(super) struct Answer {
     pub(super) value: Option<Value>,
     pub(super) cbor: Vec<u8>,
     pub(super) readings: Vec<u8>,
-    /// With what its function goes on, if it stays.
-    pub(super) checkpoint: Option<Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -67,7 +65,7 @@ const fn state_of(failure: &Failure) -> TaskState {
 
 /// The end of a task with a schedule: it has come to its end, unless something ended
 /// it. Its runs were told to whoever was to be told; this is not.
-pub(super) fn over(task: &Task, now: Now, failure: Option<Failure>) -> Effect {
+pub(crate) fn over(task: &Task, now: Now, failure: Option<Failure>) -> Effect {
     let state = failure.as_ref().map_or(TaskState::Done, state_of);
     let mut result = blank(task, state, now);
     result.failure = failure;
@@ -76,7 +74,6 @@ pub(super) fn over(task: &Task, now: Now, failure: Option<Failure>) -> Effect {
         result,
         answer: Vec::new(),
         readings: Vec::new(),
-        checkpoint: None,
         receivers: Vec::new(),
         parcels: Vec::new(),
         charge: Charge {
@@ -97,7 +94,6 @@ impl Waiting {
             result,
             answer: Vec::new(),
             readings: Vec::new(),
-            checkpoint: None,
             receivers: receivers(&self.task),
             parcels: Vec::new(),
             charge: Charge {
@@ -129,16 +125,16 @@ impl Run {
             result.input_bytes = ended.input_bytes;
             result.log_cut = ended.log_cut;
         }
-        let (answer, readings, checkpoint) = match outcome {
+        let (answer, readings) = match outcome {
             Outcome::Answered(answer) => {
                 result.answer = answer.value;
                 result.answer_bytes = answer.cbor.len() as u64;
                 result.readings_bytes = answer.readings.len() as u64;
-                (answer.cbor, answer.readings, answer.checkpoint)
+                (answer.cbor, answer.readings)
             }
             Outcome::Failed(failure) => {
                 result.failure = Some(failure);
-                (Vec::new(), Vec::new(), None)
+                (Vec::new(), Vec::new())
             }
         };
         let used = Used {
@@ -151,7 +147,6 @@ impl Run {
             result,
             answer,
             readings,
-            checkpoint,
             receivers: receivers(&self.task),
             parcels: Vec::new(),
         }))

@@ -70,7 +70,6 @@ pub struct Ending {
     pub(super) shown: Arc<str>,
     pub(super) answer: Vec<u8>,
     pub(super) readings: Vec<u8>,
-    pub(super) checkpoint: Option<Vec<u8>>,
     pub(super) log: String,
     pub(super) parcels: Vec<NewParcel>,
 }
@@ -104,7 +103,6 @@ impl Ending {
             shown: shown.into(),
             answer: commit.answer.clone(),
             readings: commit.readings.clone(),
-            checkpoint: commit.checkpoint.clone(),
             log: json(logs),
             parcels: commit.parcels.clone(),
         }
@@ -243,7 +241,7 @@ impl Newcomer {
             signer: self.task.signer().clone(),
             state: match self.started {
                 Some(_) => TaskState::Running,
-                None if mtw.stands() => TaskState::Standing,
+                None if mtw.schedule.is_some() => TaskState::Standing,
                 None => TaskState::Queued,
             },
             function: mtw.function.image.clone(),
@@ -251,7 +249,7 @@ impl Newcomer {
             accepted: self.accepted,
             started: self.started,
             finished: None,
-            due: mtw.stands().then_some(self.accepted),
+            due: mtw.schedule.as_ref().map(|_| self.accepted),
             skipped: 0,
             breakdown: None,
             failure: None,

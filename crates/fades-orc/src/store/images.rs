@@ -97,6 +97,11 @@ impl Images {
         })
     }
 
+    /// Where an image and its symbols are.
+    pub(super) fn files(&self, digest: Digest) -> [PathBuf; 2] {
+        [self.path(digest), self.file(digest, "symbols")]
+    }
+
     pub(super) fn remove(&self, digest: Digest) {
         // A file that stays is harmless: nothing names it.
         let _ = fs::remove_file(self.path(digest));

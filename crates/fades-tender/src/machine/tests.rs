@@ -58,7 +58,6 @@ fn image() -> Image {
             name: "overflow".to_owned(),
             stack: 16 * PAGE,
             memory_min: 0,
-            checkpoints: false,
         },
         entry: start,
         segments: vec![

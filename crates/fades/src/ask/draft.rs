@@ -89,7 +89,6 @@ pub(crate) fn from_options(
             limits: fades_task::limits::Limits::default(),
         },
         schedule: None,
-        window: None,
         deliver: Vec::new(),
     }
 }

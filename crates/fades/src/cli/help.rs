@@ -27,6 +27,8 @@ const GROUPS: [(&str, &[&str]); 4] = [
             "functions",
             "outbox",
             "page",
+            "backup",
+            "restore",
             "doctor",
             "demo",
         ],
@@ -174,6 +176,16 @@ Examples:
   fades page                       prints an address to open; Ctrl-C ends it
   fades page harbour-07 --open     opens it in the browser
   fades page --node harbour-07 --port 7423";
+
+pub(super) const BACKUP: &str = "\
+Examples:
+  fades backup /mnt/backups/harbour-07.fades        while the node runs, or not
+  fades backup nightly.fades --folder /var/lib/fades --force";
+
+pub(super) const RESTORE: &str = "\
+Examples:
+  fades restore harbour-07.fades fades-node         nothing is run or delivered twice
+  fades restore harbour-07.fades fades-node --again    the old node has not worked since";
 
 pub(super) const DOCTOR: &str = "\
 Examples:

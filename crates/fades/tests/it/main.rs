@@ -5,6 +5,7 @@
 //! are in the folder that `FADES_IMAGES` names, real data in the one that
 //! `FADES_TEST_DATA` names. `cargo xtask test` sees to all of it.
 
+mod backup;
 mod browser;
 mod command;
 mod configuration;
@@ -22,7 +23,6 @@ mod refusals;
 mod reload;
 mod secrets;
 mod stage;
-mod staying;
 mod supervision;
 mod trying;
 mod watching;

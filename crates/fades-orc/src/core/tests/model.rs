@@ -391,7 +391,6 @@ impl World {
                 self.timers.insert((at, self.timers_set), timer);
             }
             Effect::Spawn(_)
-            | Effect::GoOn { .. }
             | Effect::Deliver { .. }
             | Effect::Dispatched { .. }
             | Effect::Start(Part::Courier)

@@ -1,4 +1,0 @@
-//! Links the function as an image.
-fn main() {
-    fades_build::image();
-}
