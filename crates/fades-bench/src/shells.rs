@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use fades_orc::shell::{Shell, Template};
 use fades_task::exit::Exit;
 use fades_task::limits::{Isolation, Limits};
-use fades_task::message::{Ended, Feed, Release, Start, TemplateRequest, TenderReport};
+use fades_task::message::{Ended, Feed, Release, Resident, Start, TemplateRequest, TenderReport};
 use fades_task::quantity::Size;
 use fades_task::shell::Class;
 use fades_wire::Channel;
@@ -76,7 +76,7 @@ impl Function {
             template: NEXT.fetch_add(1, Ordering::Relaxed),
             simd: bench.simd(),
             limits: terms.limits,
-            resident: terms.resident,
+            resident: terms.resident.then(Resident::default),
             zone: "UTC".to_owned(),
             offsets: vec![(i64::MIN, 0)],
             dtos: dto.into_iter().collect(),
@@ -218,16 +218,13 @@ impl Function {
     }
 }
 
-impl Resting {
-    /// Its shell.
-    pub(crate) const fn shell(&self) -> &Shell {
-        &self.shell
-    }
-}
-
 impl Fed for Resting {
     fn data(&self) -> &Channel {
         &self.data
+    }
+
+    fn shell(&self) -> &Shell {
+        &self.shell
     }
 }
 
@@ -235,12 +232,26 @@ impl Fed for Running<'_> {
     fn data(&self) -> &Channel {
         &self.data
     }
+
+    fn shell(&self) -> &Shell {
+        self.shell
+    }
 }
 
 /// A function that takes events.
 pub(crate) trait Fed {
     /// The broker's end of its data channel.
     fn data(&self) -> &Channel;
+
+    /// The shell in which it is.
+    fn shell(&self) -> &Shell;
+
+    /// Waits until it has answered for a window.
+    fn answered(&self) -> Result<(), Fault> {
+        report(self.shell(), "answer for a window", |report, _| {
+            matches!(report, TenderReport::Window { .. }).then_some(())
+        })
+    }
 
     /// Sends an event, with a descriptor where it has one.
     fn feed(&self, feed: &Feed, file: Option<BorrowedFd<'_>>) -> Result<(), Fault> {

@@ -130,6 +130,7 @@ impl Broker {
     fn run(&self, dto: &Dto) -> Outcome<(Instant, u64)> {
         let (tender, given) = Channel::pair()?;
         let request = BrokerRequest::Retrieve {
+            of: None,
             run: 1,
             dtos: vec![dto.clone()],
             window: Size(64 << 20),

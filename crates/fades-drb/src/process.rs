@@ -271,10 +271,11 @@ impl Broker {
     /// Gives back what is not needed any more. Whether there may be more soon.
     fn tidy(&self) -> bool {
         let kept = self.engine.expire();
-        if !kept && self.runs.is_empty() {
+        let at_rest = self.runs.values().all(Run::is_at_rest);
+        if !kept && at_rest {
             self.engine.trim();
         }
-        kept || !self.runs.is_empty()
+        kept || !at_rest
     }
 
     fn handle(&mut self, frame: Frame<BrokerRequest>) -> Result<(), ProcessError> {
@@ -284,6 +285,7 @@ impl Broker {
             BrokerRequest::Retrieve {
                 run,
                 dtos,
+                of,
                 window,
                 within,
                 answers,
@@ -296,6 +298,7 @@ impl Broker {
                     run,
                     demands: demands.collect(),
                     dtos,
+                    of,
                     window,
                 };
                 self.retrieve(wanted, frame.descriptors)?;
@@ -332,6 +335,9 @@ impl Broker {
     }
 
     fn retrieve(&mut self, wanted: Wanted, descriptors: Vec<OwnedFd>) -> Result<(), ProcessError> {
+        if wanted.of.is_some() && descriptors.is_empty() {
+            return self.next_window(wanted);
+        }
         let Ok([data]) = <[_; 1]>::try_from(descriptors) else {
             return Err(WireError::Frame("a run without its data channel").into());
         };
@@ -364,6 +370,27 @@ impl Broker {
         let run = Run::start(wanted, data, engine, reporter, &self.hands);
         self.runs.insert(self.next, run);
         Ok(())
+    }
+
+    /// Goes on with a run at rest. One whose tender has gone is over.
+    fn next_window(&mut self, wanted: Wanted) -> Result<(), ProcessError> {
+        let number = wanted.run;
+        let run = self.runs.values_mut().find(|r| r.number() == number);
+        let goes_on = match run {
+            Some(run) => run.next(wanted, &self.hands),
+            None => Ok(false),
+        };
+        match goes_on {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            Err(e) => tracing::warn!("a window cannot begin: {e}"),
+        }
+        Ok(self.reporter.send(&BrokerReport::RetrieveEnded {
+            run: number,
+            coverage: Vec::new(),
+            failure: None,
+            stopped: true,
+        })?)
     }
 
     fn inspect(

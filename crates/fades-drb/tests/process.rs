@@ -151,6 +151,7 @@ impl Started {
         let dtos = vec![serde_json::from_value(dto).unwrap()];
         let (tender, given) = Channel::pair().unwrap();
         let request = BrokerRequest::Retrieve {
+            of: None,
             run: 1,
             dtos,
             window: Size(4 << 20),
@@ -173,6 +174,7 @@ impl Started {
         };
         let (tender, given) = Channel::pair().unwrap();
         let request = BrokerRequest::Retrieve {
+            of: None,
             run: 2,
             dtos: vec![Dto {
                 source: Some(source.parse().unwrap()),

@@ -26,10 +26,12 @@ mod outcome;
 mod part;
 mod queue;
 mod quota;
+mod resident;
 mod room;
 mod run;
 pub mod standing;
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 
 use fades_task::allowance::Allowances;
@@ -53,9 +55,10 @@ use self::queue::{Fit, Queue};
 pub use self::queue::{PASSED_FOR, WINDOW};
 use self::quota::Quota;
 pub use self::quota::{Charge, OverLimit, Used};
+use self::resident::Resting;
 use self::room::Room;
 pub use self::room::{Capacity, Need};
-use self::run::{Run, Settled};
+use self::run::{Rest, Run, Settled};
 use self::standing::Standings;
 
 /// A task is started at most as often as this.
@@ -104,6 +107,8 @@ pub struct Core {
     queue: Queue,
     quota: Quota,
     runs: BTreeMap<RunId, Run>,
+    /// Functions that stay and have nothing to do.
+    resting: Resting,
     next_run: u64,
     broker: Supervised,
     courier: Supervised,
@@ -126,6 +131,7 @@ impl Core {
             queue: Queue::new(rules.order),
             quota: Quota::new(rules.allowances, zone),
             runs: BTreeMap::new(),
+            resting: Resting::new(),
             next_run: 1,
             broker: Supervised::new(Part::Broker),
             courier: Supervised::new(Part::Courier),
@@ -320,7 +326,10 @@ impl Core {
         }
         if !self.ending {
             let over = self.standings.schedule(now, &mut effects);
-            effects.extend(over.iter().map(|task| outcome::over(task, now, None)));
+            for task in &over {
+                self.let_go(task.id(), &mut effects);
+                effects.push(outcome::over(task, now, None));
+            }
             self.outbox.schedule(now, &mut effects);
         }
         effects
@@ -396,6 +405,7 @@ impl Core {
     /// Ends a task from outside, whatever its state.
     fn end(&mut self, now: Now, id: &Name, failure: &Failure, effects: &mut Vec<Effect>) {
         if let Some((task, run)) = self.standings.remove(id) {
+            self.let_go(id, effects);
             effects.push(outcome::over(&task, now, Some(failure.clone())));
             if let Some(run) = run {
                 self.end(now, &run, failure, effects);
@@ -428,7 +438,16 @@ impl Core {
                 self.with_run(now, run, effects, |run| run.ready(now.tick, isolation))
             }
             TenderEvent::Ended { ended, blob } => {
-                self.with_run(now, run, effects, |run| run.ended(ended, blob));
+                let said = (blob, None);
+                self.with_run(now, run, effects, |run| run.ended(now.tick, ended, said));
+            }
+            TenderEvent::Window {
+                ended,
+                blob,
+                checkpoint,
+            } => {
+                let said = (blob, Some(checkpoint));
+                self.with_run(now, run, effects, |run| run.ended(now.tick, ended, said));
             }
             TenderEvent::Refused(refused) => {
                 self.with_run(now, run, effects, |run| run.refused(refused));
@@ -457,7 +476,11 @@ impl Core {
         match settled {
             Settled::Not(_) => {}
             Settled::Answered(answer) => {
+                let stays = answer.checkpoint.is_some() && !run.gone;
                 effects.push(run.commit(now, Outcome::Answered(answer), &mut self.quota));
+                if stays {
+                    return self.rest(now, id, effects);
+                }
             }
             Settled::Failed(failure) => {
                 effects.push(run.commit(now, Outcome::Failed(failure), &mut self.quota));
@@ -496,11 +519,17 @@ impl Core {
 
     /// Forgets a run whose tender is gone and whose task needs it no more.
     fn clear(&mut self, id: RunId) {
-        if let Some(run) = self.runs.remove(&id) {
-            self.room.give_back(run.need);
-            self.quota.left(run.task.service());
-            self.open_lane(run.task.service());
+        let Some(run) = self.runs.remove(&id) else {
+            return;
+        };
+        if run.rest != Rest::Not {
+            self.room.leave(run.need);
+            self.resting.retain(|_, resting| *resting != run.id);
+            return;
         }
+        self.room.give_back(run.need);
+        self.quota.left(run.task.service());
+        self.open_lane(run.task.service());
     }
 
     fn part_lost(&mut self, now: Now, part: Part, reason: &str, effects: &mut Vec<Effect>) {
@@ -513,6 +542,8 @@ impl Core {
             self.outbox.courier(false);
             return;
         }
+        // The broker had their channels.
+        self.let_all_go(effects);
         let ids: Vec<RunId> = self.runs.keys().copied().collect();
         for id in ids {
             self.with_run(now, id, effects, |run| run.broker_lost(reason));
@@ -537,9 +568,9 @@ impl Core {
             // Scheduling follows every step.
             Timer::Retry | Timer::Day => {}
             Timer::Start(run) => self.with_run(now, run, effects, Run::start_overdue),
-            Timer::Stuck(run) => self.with_run(now, run, effects, Run::stuck),
+            Timer::Stuck(run) => self.with_run(now, run, effects, |run| run.stuck(now.tick)),
             Timer::Retrieval(run) => {
-                let awaits = |run: &&Run| run.awaits_retrieval();
+                let awaits = |run: &&Run| run.awaits_retrieval(now.tick);
                 if let Some(of) = self.runs.get(&run).filter(awaits) {
                     self.broker_blamed = of.task.attempts > 1;
                     effects.extend(self.broker.kill());
@@ -595,12 +626,21 @@ impl Core {
     fn schedule(&mut self, now: Now, effects: &mut Vec<Effect>) {
         self.queue.wake(now.tick);
         while self.broker.is_up() && !self.draining && self.room.has_slot() {
-            let room = self.room;
-            let fits = |task: &Task| room.fits(task.need(&room.capacity));
-            let Some(waiting) = self.queue.next(now.tick, fits) else {
-                break;
+            let (room, resting) = (self.room, &self.resting);
+            let in_the_way = Cell::new(false);
+            let fits = |task: &Task| {
+                let (fit, asleep) = resident::fits(&room, resident::need(task, &room, resting));
+                in_the_way.set(in_the_way.get() | asleep);
+                fit
             };
-            self.begin(now, waiting, effects);
+            if let Some(waiting) = self.queue.next(now.tick, fits) {
+                self.begin(now, waiting, effects);
+                continue;
+            }
+            if in_the_way.get() {
+                self.make_room(effects);
+            }
+            break;
         }
         self.await_day(now, effects);
     }
@@ -630,18 +670,22 @@ impl Core {
             return;
         };
         waiting.task.attempts += 1;
-        let run = RunId(self.next_run);
-        self.next_run += 1;
         let id = waiting.task.id().clone();
         let change = Change::Running {
             attempts: waiting.task.attempts,
             at: now.time,
         };
+        effects.push(Effect::Persist {
+            id: id.clone(),
+            change,
+        });
+        if let Some(run) = self.at_rest(now, &waiting, isolation, effects) {
+            effects.extend([Effect::GoOn { run, id }, Effect::Retrieve { run }]);
+            return self.go_on(now, run, waiting, effects);
+        }
+        let run = RunId(self.next_run);
+        self.next_run += 1;
         effects.extend([
-            Effect::Persist {
-                id: id.clone(),
-                change,
-            },
             Effect::StartTender { run, id, isolation },
             Effect::Retrieve { run },
         ]);

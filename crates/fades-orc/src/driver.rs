@@ -44,9 +44,9 @@ use crate::api::types::Scheduling;
 use crate::config::NodeConfig;
 use crate::core::outbox::{Mail, StoredParcel};
 use crate::core::standing::Spawn;
-use crate::core::{Core, Effect, Event, Now, Part, RunId, Task, Tick, Timer};
+use crate::core::{Core, Effect, Event, Now, Part, RunId, Task, TenderEvent, Tick, Timer};
 use crate::shared::Shared;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// First pause before a store that failed is tried again.
 const STORE_PAUSE: Duration = Duration::from_millis(200);
@@ -117,6 +117,8 @@ struct Open {
     /// What times like `last` are relative to.
     at: Time,
     inbox: Option<Name>,
+    /// Whose run it is.
+    parent: Option<Name>,
 }
 
 /// The driver, before and while it runs.
@@ -347,6 +349,7 @@ impl Driver {
                 accepted: task.accepted,
                 at: task.due.unwrap_or(task.accepted),
                 inbox: task.inbox.clone(),
+                parent: task.parent.clone(),
             };
             self.open.insert(task.mtw.task.id.clone(), open);
         }
@@ -373,6 +376,7 @@ impl Driver {
                 self.shared.live().clear_log(id);
             }
             Effect::StartTender { run, id, isolation } => self.start_tender(run, &id, isolation),
+            Effect::GoOn { run, id } => self.go_on(run, &id),
             Effect::KillTender { run } => self.pool.kill(run),
             Effect::Retrieve { run } => self.retrieve(run),
             Effect::CancelRetrieve { run } => {
@@ -414,18 +418,50 @@ impl Driver {
         let Some(open) = self.open.get(id) else {
             return;
         };
-        // It was stored as started just now.
-        let attempt = self.store.summary(id).ok().flatten();
-        let attempt = attempt.map_or(0, |summary| summary.attempts);
-        self.shared.live().begin_log(id, attempt);
-        self.pool.begin(&tender::Plan {
+        self.begin_log(id);
+        let resident = match self.resident(open) {
+            Ok(resident) => resident,
+            Err(e) => {
+                // Without what it knew, it would answer something else.
+                let reason = crate::api::problem::chain(&e);
+                let event = TenderEvent::Gone { reason };
+                return self.send(Input::Event(Event::Tender { run, event }));
+            }
+        };
+        let plan = tender::Plan {
             run,
             mtw: &open.mtw,
             accepted: open.accepted,
             at: open.at,
             isolation,
             simd: self.config.simd,
-        });
+        };
+        self.pool.begin(&plan, resident);
+    }
+
+    /// How the function of a task stays, if it does: with its last checkpoint, or
+    /// none.
+    fn resident(&self, open: &Open) -> Result<Option<Option<Vec<u8>>>, StoreError> {
+        match (&open.mtw.window, &open.parent) {
+            (Some(_), Some(task)) => self.store.checkpoint(task).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Has a function that stays go on with another window.
+    fn go_on(&mut self, run: RunId, id: &Name) {
+        let Some(open) = self.open.get(id) else {
+            return;
+        };
+        self.begin_log(id);
+        self.pool.go_on(run, &open.mtw, open.accepted, open.at);
+    }
+
+    fn begin_log(&self, id: &Name) {
+        // It was stored as started just now.
+        let attempt = self.store.summary(id).ok().flatten();
+        let attempt = attempt.map_or(0, |summary| summary.attempts);
+        self.shared.live().begin_log(id, attempt);
     }
 
     fn retrieve(&mut self, run: RunId) {

@@ -265,6 +265,16 @@ impl Store {
         rows::place(&self.connection(), id).map_err(|e| self.sql("reading a task", e))
     }
 
+    /// With what the function of a task goes on, if it stays and has answered for a
+    /// window.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn checkpoint(&self, task: &Name) -> Result<Option<Vec<u8>>, StoreError> {
+        let checkpoint = rows::checkpoint(&self.connection(), task);
+        checkpoint.map_err(|e| self.sql("reading a checkpoint", e))
+    }
+
     /// A task in short.
     ///
     /// # Errors

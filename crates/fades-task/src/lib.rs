@@ -28,3 +28,4 @@ pub mod result;
 pub mod schedule;
 pub mod shell;
 pub mod time;
+pub mod window;

@@ -19,6 +19,7 @@ use crate::quantity::{Duration, Size};
 use crate::resource::{Device, Preview, Recording, SourceReport};
 use crate::result::{Breakdown, RetrievalFailure};
 use crate::shell::{Class, Needs};
+use crate::time::Time;
 
 /// Descriptor that a tender inherits: its control channel.
 pub const TENDER_CONTROL_FD: i32 = 3;
@@ -46,7 +47,8 @@ pub enum TenderRequest {
         /// Highest SIMD level to use, one of `fades_abi::boot::simd`.
         simd: u32,
     },
-    /// Run a function. Blob: the parameters as deterministic CBOR.
+    /// Run a function. Blob: the parameters as deterministic CBOR; then, of a
+    /// function that stays and goes on, its checkpoint.
     /// Descriptors: the tender's end of the data channel, and the template.
     /// Sent to a shell that is clean: after `Shell` and after each `Clean`.
     Start(Box<Start>),
@@ -87,15 +89,28 @@ pub struct Start {
     pub simd: u32,
     /// Limits of the run.
     pub limits: Limits,
-    /// The function rests in its machine between events: `limits.time` and
-    /// `limits.cpu` hold for each event, not for the run.
-    pub resident: bool,
+    /// The function stays in its machine and answers for each window; limits of
+    /// time and log hold for each window, which begins with its first batch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resident: Option<Resident>,
     /// Name of the task's zone.
     pub zone: String,
     /// UTC offsets: (ns since 1970 UTC from which it holds, seconds east).
     pub offsets: Vec<(i64, i32)>,
     /// Names of the DTOs, in order.
     pub dtos: Vec<Name>,
+}
+
+/// How a function stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Resident {
+    /// It is asked for a checkpoint after each window. A function that keeps none
+    /// is refused.
+    pub checkpoints: bool,
+    /// Length of the checkpoint with which it goes on, bytes; it follows the
+    /// parameters in the blob. None: it begins anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore: Option<u64>,
 }
 
 impl Start {
@@ -146,6 +161,16 @@ pub enum TenderReport {
         level: u32,
         /// The text; control characters replaced.
         text: String,
+    },
+    /// A function that stays is done with a window, and rests. Blob: its answer as
+    /// CBOR, readings in batch layout, its checkpoint.
+    Window {
+        /// Number of the window.
+        id: u64,
+        /// What the window took; its `exit` is [`Exit::Done`].
+        ended: Box<Ended>,
+        /// Bytes of the blob that are the checkpoint, when one was asked for.
+        checkpoint_bytes: Option<u64>,
     },
     /// The function ended; the last message about the run. Blob: the answer as
     /// CBOR, followed by readings in batch layout. [`TenderReport::Clean`]
@@ -234,7 +259,8 @@ pub enum Feed {
         /// Index of the DTO.
         dto: u32,
     },
-    /// A window is complete.
+    /// A window is complete; only for a function that stays. What the function
+    /// answers goes to the orchestrator.
     WindowEnd {
         /// Number of the window.
         id: u64,
@@ -243,10 +269,6 @@ pub enum Feed {
         /// End, exclusive.
         to: i64,
     },
-    /// Ask the function for a checkpoint.
-    Save,
-    /// Hand the function a checkpoint. Blob: its bytes.
-    Restore,
     /// All DTOs have ended: the function shall answer.
     Finish,
 }
@@ -257,15 +279,6 @@ pub enum Feed {
 pub enum Release {
     /// The oldest batch that was not released yet is no longer mapped.
     Batch,
-    /// The function's checkpoint. Blob: its bytes.
-    State,
-    /// The function's answer for a window. Blob: CBOR, then readings.
-    Answer {
-        /// Bytes of the blob that are the CBOR answer.
-        answer_bytes: u64,
-        /// Bytes of the blob that are readings.
-        readings_bytes: u64,
-    },
 }
 
 /// Orchestrator → broker.
@@ -299,6 +312,11 @@ pub enum BrokerRequest {
         run: u64,
         /// The DTOs.
         dtos: Vec<Dto>,
+        /// They are a window of a function that stays. The broker keeps its end of
+        /// the data channel for the next one, which comes with the same number and
+        /// without descriptor.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        of: Option<Span>,
         /// The tender's input window, bytes: no batch may be longer.
         window: Size,
         /// Devices that have not answered by then are late, time from now; none:
@@ -342,6 +360,17 @@ pub enum BrokerRequest {
         /// Number of the request.
         id: u64,
     },
+}
+
+/// A window of time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    /// Number of the window: how many of its task's came before it.
+    pub id: u64,
+    /// Start, inclusive.
+    pub from: Time,
+    /// End, exclusive.
+    pub to: Time,
 }
 
 /// Where in a blob the readings are that earlier runs answered, for one DTO; the

@@ -4,6 +4,7 @@
 //! signature), TOML in files. Unknown fields are refused. At acceptance the
 //! node turns each [`Retrieve`] into a [`Dto`] whose times are absolute.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -14,6 +15,7 @@ use crate::limits::{Isolation, Limits};
 use crate::quantity::{Distance, Duration, Share};
 use crate::schedule::{Schedule, ScheduleError, is_run_id};
 use crate::time::{Time, Zone};
+use crate::window::{Window, WindowError};
 
 /// A task as it is signed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -29,6 +31,9 @@ pub struct Mtw {
     /// When it runs again; without it, it runs once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Schedule>,
+    /// When a function that stays is woken, and for which readings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Window>,
     /// Where the answer goes besides being kept for whoever may read it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deliver: Vec<Deliver>,
@@ -243,6 +248,8 @@ pub enum Lifetime {
     /// One run.
     #[default]
     Ephemeral,
+    /// It stays in its machine, keeps its state, and answers for each window.
+    Persistent,
 }
 
 /// A destination of the answer.
@@ -382,6 +389,9 @@ pub enum MtwError {
     /// A schedule that makes no sense.
     #[error(transparent)]
     Schedule(#[from] ScheduleError),
+    /// A function that stays, and windows that make no sense.
+    #[error(transparent)]
+    Window(#[from] WindowError),
     /// An id that is a run's.
     #[error("task.id: {0} is the id of a run of a task with a schedule: choose another")]
     RunId(Name),
@@ -433,6 +443,7 @@ impl Mtw {
         if let Some(schedule) = &self.schedule {
             schedule.check(&self.task.id)?;
         }
+        self.check_window()?;
         for (i, r) in self.retrieve.iter().enumerate() {
             r.check()?;
             if self.retrieve[..i].iter().any(|other| other.name == r.name) {
@@ -440,6 +451,53 @@ impl Mtw {
             }
         }
         Ok(())
+    }
+}
+
+impl Mtw {
+    fn check_window(&self) -> Result<(), MtwError> {
+        let stays = self.function.lifetime == Lifetime::Persistent;
+        let window = match (&self.window, stays) {
+            (None, false) => return Ok(()),
+            (None, true) => return Err(WindowError::Missing.into()),
+            (Some(_), false) => return Err(WindowError::Ephemeral.into()),
+            (Some(window), true) => window,
+        };
+        if self.schedule.is_some() {
+            return Err(WindowError::Both.into());
+        }
+        Ok(window.check(&self.task.id, &self.retrieve)?)
+    }
+
+    /// Whether it runs again and again.
+    #[must_use]
+    pub const fn stands(&self) -> bool {
+        self.schedule.is_some() || self.window.is_some()
+    }
+
+    /// The times at which it runs again.
+    #[must_use]
+    pub fn times(&self) -> Option<Cow<'_, Schedule>> {
+        let schedule = self.schedule.as_ref().map(Cow::Borrowed);
+        schedule.or_else(|| self.window.map(|w| Cow::Owned(w.schedule())))
+    }
+
+    /// What it asks for in a run accepted at `accepted`; `at`: what times like `last`
+    /// are relative to, and where a window ends. What arrives can only be collected
+    /// from acceptance on. An empty window is an answer like any other.
+    #[must_use]
+    pub fn dtos(&self, accepted: Time, at: Time) -> Vec<Dto> {
+        let resolved = self.retrieve.iter().map(|entry| {
+            let Some(window) = self.window else {
+                let collects = entry.collect.is_some();
+                return entry.resolve(if collects { accepted } else { at });
+            };
+            let mut dto = entry.resolve(at);
+            (dto.from, dto.to) = (window.ending(at).1, at);
+            dto.need = dto.need.or(Some(Share::NONE));
+            dto
+        });
+        resolved.collect()
     }
 }
 

@@ -238,6 +238,9 @@ impl fmt::Display for Size {
 pub struct Share(f64);
 
 impl Share {
+    /// None at all.
+    pub const NONE: Self = Self(0.0);
+
     /// The share as a number between 0 and 1.
     #[must_use]
     pub const fn fraction(self) -> f64 {

@@ -179,7 +179,7 @@ mod tests {
             template: 1,
             simd: 0,
             limits: Limits::default(),
-            resident: false,
+            resident: None,
             zone: "Europe/London".to_owned(),
             offsets: vec![(i64::MIN, 0), (5, 3600)],
             dtos: vec!["pm".parse().unwrap(), "air".parse().unwrap()],

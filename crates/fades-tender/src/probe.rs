@@ -160,7 +160,7 @@ pub(crate) fn run_without_data(limits: Limits) -> Start {
         template: 1,
         simd: simd::AVX512,
         limits,
-        resident: false,
+        resident: None,
         zone: "UTC".to_owned(),
         offsets: vec![(i64::MIN, 0)],
         dtos: Vec::new(),

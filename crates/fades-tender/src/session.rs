@@ -45,6 +45,14 @@ pub(crate) struct Session<'a> {
     arrived: Instant,
     ready: bool,
     answer: Option<Answer>,
+    /// With what the function goes on, until it has it.
+    restore: Option<Vec<u8>>,
+    /// What there is of the window that has ended.
+    window: Option<Window>,
+    /// It stays, and is ready for its first window.
+    begun: bool,
+    /// It stays, and has nothing to do: no clock runs.
+    at_rest: bool,
     /// Length of the batch that is mapped, bytes.
     input: u64,
     batches: u64,
@@ -61,6 +69,14 @@ struct Spent {
     compute: Duration,
 }
 
+/// A window that has ended, until the orchestrator has its answer.
+#[derive(Debug)]
+struct Window {
+    id: u64,
+    answer: Answer,
+    checkpoint: Option<Vec<u8>>,
+}
+
 /// Ends the loop.
 type End = Exit;
 
@@ -72,6 +88,7 @@ impl<'a> Session<'a> {
         machine: &'a mut Machine,
         watch: &'a mut Watch,
         arrived: Instant,
+        restore: Option<Vec<u8>>,
     ) -> Self {
         Self {
             start,
@@ -85,6 +102,10 @@ impl<'a> Session<'a> {
             arrived,
             ready: false,
             answer: None,
+            restore,
+            window: None,
+            begun: false,
+            at_rest: false,
             input: 0,
             batches: 0,
             input_bytes: 0,
@@ -101,26 +122,31 @@ impl<'a> Session<'a> {
             self.spent.boot = self.arrived.elapsed();
         }
         let well = exit == Exit::Done;
-        let Answer { values, readings } = match self.answer.take() {
+        let answer = match self.answer.take() {
             Some(answer) if well => answer,
             _ => Answer::default(),
         };
-        let ended = Ended {
+        let ended = self.taken(exit, &answer);
+        let blob = [answer.values, answer.readings].concat();
+        self.control
+            .send(&TenderReport::Ended(Box::new(ended)), &blob, &[])?;
+        Ok(well)
+    }
+
+    /// What the run took, or the window.
+    fn taken(&mut self, exit: Exit, answer: &Answer) -> Ended {
+        Ended {
             exit,
             isolation: self.machine.isolation(),
-            answer_bytes: values.len() as u64,
-            readings_bytes: readings.len() as u64,
+            answer_bytes: answer.values.len() as u64,
+            readings_bytes: answer.readings.len() as u64,
             breakdown: self.spent.breakdown(),
             high_water: Size(self.high_water()),
             cpu_us: self.watch.cpu().as_micros() as u64,
             batches: self.batches,
             input_bytes: self.input_bytes,
             log_cut: self.journal.cut(),
-        };
-        let blob = [values, readings].concat();
-        self.control
-            .send(&TenderReport::Ended(Box::new(ended)), &blob, &[])?;
-        Ok(well)
+        }
     }
 
     fn until_it_ends(&mut self) -> Exit {
@@ -170,12 +196,11 @@ impl<'a> Session<'a> {
             Call::Next => self.next(at),
             Call::Log { level, text } => self.log(level, text),
             Call::WindowAnswer(at) => {
-                let Answer { values, readings } = self.copy_answer(at)?;
-                let release = Release::Answer {
-                    answer_bytes: values.len() as u64,
-                    readings_bytes: readings.len() as u64,
-                };
-                self.release(&release, &[values, readings].concat())
+                let answer = self.copy_answer(at)?;
+                if let Some(window) = &mut self.window {
+                    window.answer = answer;
+                }
+                Ok(())
             }
             Call::Answer(at) => {
                 self.answer = Some(self.copy_answer(at)?);
@@ -183,7 +208,10 @@ impl<'a> Session<'a> {
             }
             Call::State { length } => {
                 let state = self.copy_state(length)?;
-                self.release(&Release::State, &state)
+                if let Some(window) = &mut self.window {
+                    window.checkpoint = Some(state);
+                }
+                Ok(())
             }
             Call::Done => Err(Exit::Done),
             Call::Abort(text) => Err(Exit::Aborted {
@@ -210,15 +238,82 @@ impl<'a> Session<'a> {
             self.report_ready()?;
         }
         self.take_batch_away()?;
-        if self.start.resident {
-            // A function at rest uses up nothing.
-            self.watch.stop();
+        let event = match self.of_its_own()? {
+            Some(event) => event,
+            None => self.of_the_broker()?,
+        };
+        self.phase.told(event.kind);
+        let at = Offset(mailbox.0 + std::mem::offset_of!(Mailbox, event) as u64);
+        self.machine
+            .memory()
+            .put(at, &event)
+            .map_err(|e| killed(&e))
+    }
+
+    /// What a function that stays is asked besides what the broker has for it.
+    fn of_its_own(&mut self) -> Result<Option<Event>, End> {
+        let Some(resident) = self.start.resident else {
+            return Ok(None);
+        };
+        if let Some(state) = self.restore.take() {
+            return self.show_state(&state).map(Some);
         }
+        match &self.window {
+            Some(window) if window.checkpoint.is_none() && resident.checkpoints => {
+                Ok(Some(Event {
+                    kind: event::SAVE,
+                    ..Event::default()
+                }))
+            }
+            Some(_) => self.report_window().map(|()| None),
+            None => {
+                // It has just begun.
+                if !std::mem::replace(&mut self.begun, true) {
+                    self.rest();
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    fn report_window(&mut self) -> Result<(), End> {
+        let Some(window) = self.window.take() else {
+            return Ok(());
+        };
+        self.rest();
+        let ended = self.taken(Exit::Done, &window.answer);
+        let report = TenderReport::Window {
+            id: window.id,
+            ended: Box::new(ended),
+            checkpoint_bytes: window.checkpoint.as_ref().map(|c| c.len() as u64),
+        };
+        let Answer { values, readings } = window.answer;
+        let checkpoint = window.checkpoint.unwrap_or_default();
+        let blob = [values, readings, checkpoint].concat();
+        self.control
+            .send(&report, &blob, &[])
+            .map_err(|e| killed(&e))?;
+        self.journal = Journal::new(self.start.limits.log.0);
+        self.spent = Spent::default();
+        (self.batches, self.input_bytes) = (0, 0);
+        Ok(())
+    }
+
+    /// A function at rest uses up nothing.
+    fn rest(&mut self) {
+        self.watch.stop();
+        self.at_rest = true;
+    }
+
+    /// Waits for what the broker has for the function.
+    fn of_the_broker(&mut self) -> Result<Event, End> {
         let waiting = Instant::now();
         let frame = self.data.receive::<Feed>(self.watch.deadline());
-        self.spent.retrieve += waiting.elapsed();
-        if self.start.resident {
-            self.watch.start(&self.start.limits);
+        if std::mem::take(&mut self.at_rest) {
+            // How long nothing was due is nobody's time.
+            self.watch.begin(&self.start.limits);
+        } else {
+            self.spent.retrieve += waiting.elapsed();
         }
         let frame = match frame {
             Ok(Some(frame)) => frame,
@@ -230,13 +325,7 @@ impl<'a> Session<'a> {
             Err(WireError::Deadline) => return Err(self.late(Clock::Time)),
             Err(e) => return Err(killed(&e)),
         };
-        let event = self.event(frame.message, &frame.blob, frame.descriptors)?;
-        self.phase.told(event.kind);
-        let at = Offset(mailbox.0 + std::mem::offset_of!(Mailbox, event) as u64);
-        self.machine
-            .memory()
-            .put(at, &event)
-            .map_err(|e| killed(&e))
+        self.event(frame.message, frame.descriptors)
     }
 
     fn report_ready(&mut self) -> Result<(), End> {
@@ -254,8 +343,8 @@ impl<'a> Session<'a> {
     }
 
     /// Tells the broker; one that is gone has no use for it.
-    fn release(&self, release: &Release, blob: &[u8]) -> Result<(), End> {
-        match self.data.send(release, blob, &[]) {
+    fn release(&self, release: &Release) -> Result<(), End> {
+        match self.data.send(release, &[], &[]) {
             Ok(()) | Err(WireError::Io(_)) => Ok(()),
             Err(e) => Err(killed(&e)),
         }
@@ -269,11 +358,11 @@ impl<'a> Session<'a> {
         self.machine.detach().map_err(|e| killed(&e))?;
         self.spent.transfer += before.elapsed();
         self.input = 0;
-        self.release(&Release::Batch, &[])
+        self.release(&Release::Batch)
     }
 
     /// Makes an event of what the broker sent.
-    fn event(&mut self, feed: Feed, blob: &[u8], descriptors: Vec<OwnedFd>) -> Result<Event, End> {
+    fn event(&mut self, feed: Feed, descriptors: Vec<OwnedFd>) -> Result<Event, End> {
         let of = |kind| Event {
             kind,
             ..Event::default()
@@ -296,14 +385,24 @@ impl<'a> Session<'a> {
                     ..of(event::END)
                 }
             }
-            Feed::WindowEnd { id, from, to } => Event {
-                id,
-                from,
-                to,
-                ..of(event::WINDOW_END)
-            },
-            Feed::Save => of(event::SAVE),
-            Feed::Restore => self.show_state(blob)?,
+            Feed::WindowEnd { .. } if self.start.resident.is_none() => {
+                return Err(brokers_fault(
+                    "ended a window of a function that does not stay",
+                ));
+            }
+            Feed::WindowEnd { id, from, to } => {
+                self.window = Some(Window {
+                    id,
+                    answer: Answer::default(),
+                    checkpoint: None,
+                });
+                Event {
+                    id,
+                    from,
+                    to,
+                    ..of(event::WINDOW_END)
+                }
+            }
             Feed::Finish => of(event::FINISH),
         })
     }
@@ -333,7 +432,9 @@ impl<'a> Session<'a> {
     fn show_state(&self, state: &[u8]) -> Result<Event, End> {
         let span = self.layout().span(Part::State);
         if state.len() as u64 > span.length {
-            return Err(brokers_fault("sent a checkpoint larger than limits.output"));
+            return Err(Exit::Killed {
+                reason: "the checkpoint to go on with is larger than limits.output".to_owned(),
+            });
         }
         self.machine
             .memory()

@@ -62,6 +62,8 @@ pub(crate) struct Sheet {
     pub(crate) layout: Layout,
     /// Where the function starts.
     pub(crate) entry: GuestAddr,
+    /// Whether the function keeps checkpoints.
+    pub(crate) checkpoints: bool,
 }
 
 /// A template, ready to be mapped.
@@ -112,6 +114,7 @@ pub(crate) fn of_image(
         isolation: request.isolation,
         layout,
         entry: image.entry,
+        checkpoints: image.about.checkpoints,
     };
     append(file, length, sheet, symbols)
 }

@@ -59,15 +59,18 @@ enum Refusal {
     Confine(#[from] ConfineError),
     #[error("the watch over the function could not be started: {0}")]
     Watch(#[source] std::io::Error),
+    #[error(
+        "the function keeps no checkpoints, which one that stays must: implement `save` and `restore` and say `checkpoints` in function!()"
+    )]
+    NoCheckpoints,
 }
 
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
         let reason = refusal.to_string();
         match refusal {
-            Refusal::Template(TemplateError::Read(_) | TemplateError::Image(_)) => {
-                Self::Image { reason }
-            }
+            Refusal::Template(TemplateError::Read(_) | TemplateError::Image(_))
+            | Refusal::NoCheckpoints => Self::Image { reason },
             Refusal::Template(TemplateError::Layout(_))
             | Refusal::Machine(MachineError::Boot(
                 BootError::Params(_) | BootError::Context(..) | BootError::Offsets,
@@ -194,19 +197,29 @@ impl<'a> Shell<'a> {
     fn serve(mut self) -> Result<Result<(), Refusal>, TenderError> {
         while let Some(frame) = self.control.receive::<TenderRequest>(None)? {
             let arrived = Instant::now();
-            let (start, template, params, data) = run_of(frame)?;
+            let Request {
+                start,
+                template,
+                params,
+                restore,
+                data,
+            } = run_of(frame)?;
             if let Err(e) = self.learn(start.template, template) {
                 return Ok(Err(e.into()));
             }
             let Some((_, template)) = self.known.last() else {
                 return Err(TenderError::Unexpected("a run without a template"));
             };
+            if start.resident.is_some_and(|r| r.checkpoints) && !template.sheet.checkpoints {
+                return Ok(Err(Refusal::NoCheckpoints));
+            }
             if let Err(e) = self.machine.load(template, &start, params) {
                 return Ok(Err(e.into()));
             }
             let channels = (self.control, data);
             let (machine, watch) = (&mut self.machine, &mut self.watch);
-            let session = Session::new(&start, template, channels, machine, watch, arrived);
+            let session =
+                Session::new(&start, template, channels, machine, watch, arrived, restore);
             let well = session.run()?;
             let before = Instant::now();
             match (&mut self.machine, well) {
@@ -228,14 +241,36 @@ impl<'a> Shell<'a> {
 }
 
 /// The parts of a request to run a function.
-fn run_of(
-    frame: Frame<TenderRequest>,
-) -> Result<(Box<Start>, OwnedFd, Vec<u8>, Channel), TenderError> {
+struct Request {
+    start: Box<Start>,
+    template: OwnedFd,
+    params: Vec<u8>,
+    /// With what a function that stays goes on.
+    restore: Option<Vec<u8>>,
+    data: Channel,
+}
+
+fn run_of(frame: Frame<TenderRequest>) -> Result<Request, TenderError> {
     let TenderRequest::Start(start) = frame.message else {
         return Err(TenderError::Unexpected("something else than a run"));
+    };
+    let mut params = frame.blob;
+    let restore = match start.resident.and_then(|r| r.restore) {
+        None => None,
+        Some(length) => {
+            let at = params.len().checked_sub(length as usize);
+            let at = at.ok_or(TenderError::Unexpected("a run without its checkpoint"))?;
+            Some(params.split_off(at))
+        }
     };
     let Ok([data, template]) = <[OwnedFd; 2]>::try_from(frame.descriptors) else {
         return Err(TenderError::Unexpected("a run without its descriptors"));
     };
-    Ok((start, template, frame.blob, Channel::from(data)))
+    Ok(Request {
+        start,
+        template,
+        params,
+        restore,
+        data: Channel::from(data),
+    })
 }

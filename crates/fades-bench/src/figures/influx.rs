@@ -313,6 +313,7 @@ impl Broker {
         let (ours, theirs) = Channel::pair().map_err(Fault::system("make a channel"))?;
         let name = "all".parse().map_err(|_| lost("no name"))?;
         let request = BrokerRequest::Retrieve {
+            of: None,
             run: 1,
             dtos: vec![Dto {
                 from: Time(self.asked),

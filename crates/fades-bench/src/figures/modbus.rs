@@ -110,6 +110,7 @@ impl Reading {
             ..Dto::all(dto)
         };
         let retrieve = BrokerRequest::Retrieve {
+            of: None,
             run: 1,
             dtos: vec![collect],
             window: Size(8 << 20),

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use fades_task::limits::Isolation;
-use fades_task::message::{Feed, Release};
+use fades_task::message::Feed;
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::Taken;
@@ -102,10 +102,13 @@ pub(super) fn woken(function: &impl Fed, file: Option<&BatchFile>) -> Result<f64
             file.to(function)?;
         }
         function.feed(&window, None)?;
-        while !matches!(function.released()?, Release::Answer { .. }) {}
-        Ok(())
+        function.answered()
     });
-    answered.map(|()| spent)
+    answered?;
+    if file.is_some() {
+        function.released()?;
+    }
+    Ok(spent)
 }
 
 /// A thread at rest.

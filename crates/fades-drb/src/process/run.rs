@@ -6,6 +6,9 @@
 //! DTO 2 ─┘                  │
 //!                           └─► process: release, or gone
 //! ```
+//! A run of a function that stays has window after window, each as if it were a run
+//! of its own, over the same data channel; between them it is at rest.
+//!
 //! Each DTO is fetched by a thread that has nothing else to do; it may have made a
 //! batch before it is its turn. The order of batches does not depend on which
 //! source was faster, so that an answer can be reproduced.
@@ -16,7 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use fades_task::coverage::Coverage;
-use fades_task::message::{BrokerReport, Feed, Release};
+use fades_task::message::{BrokerReport, Feed, Release, Span};
 use fades_task::mtw::Dto;
 use fades_task::quantity::Size;
 use fades_task::result::RetrievalFailure;
@@ -35,6 +38,8 @@ pub(super) struct Wanted {
     /// Number of the run.
     pub(super) run: u64,
     pub(super) dtos: Vec<Dto>,
+    /// They are a window of a function that stays.
+    pub(super) of: Option<Span>,
     /// No batch may be longer.
     pub(super) window: Size,
     /// One for each DTO.
@@ -51,6 +56,7 @@ pub(super) struct Run {
 struct Shared {
     number: u64,
     dtos: Vec<Dto>,
+    of: Option<Span>,
     window: Size,
     /// One for each DTO.
     demands: Vec<Demands>,
@@ -86,47 +92,32 @@ impl Run {
         reporter: &Reporter,
         hands: &Hands,
     ) -> Self {
-        let Wanted {
-            run: number,
-            dtos,
-            window,
-            demands,
-        } = wanted;
-        let shared = Arc::new(Shared {
-            number,
-            window,
-            demands,
-            data,
-            engine: Arc::clone(engine),
-            reporter: reporter.clone(),
-            stop: Arc::default(),
-            turn: AtomicU32::new(0),
-            outstanding: AtomicU32::new(0),
-            state: Mutex::new(State {
-                at_work: dtos.len(),
-                ..State::default()
-            }),
-            changed: Condvar::new(),
-            dtos,
-        });
-        if shared.dtos.is_empty() {
-            shared.finish(Vec::new(), None);
-        }
-        for index in 0..shared.dtos.len() as u32 {
-            let part = Part {
-                of: Arc::clone(&shared),
-                index,
-                told: false,
-            };
-            if let Err(e) = hands.start(move || part.fetch()) {
-                // The part that was not started tells so when it is dropped.
-                tracing::warn!("no thread for a retrieval: {e}");
-            }
-        }
+        let (engine, reporter) = (Arc::clone(engine), reporter.clone());
+        let shared = Shared::new(wanted, data, engine, reporter, VecDeque::new());
         Self {
-            shared,
+            shared: begun(shared, hands),
             inbox: Inbox::default(),
         }
+    }
+
+    /// Goes on with the next window, if this one is at rest.
+    pub(super) fn next(&mut self, wanted: Wanted, hands: &Hands) -> std::io::Result<bool> {
+        if !self.is_at_rest() || self.shared.stopped() {
+            return Ok(false);
+        }
+        let data = self.shared.data.try_clone()?;
+        // The tender may give back its last batch only now.
+        let out = std::mem::take(&mut self.shared.state().out);
+        let (engine, reporter) = (&self.shared.engine, &self.shared.reporter);
+        let (engine, reporter) = (Arc::clone(engine), reporter.clone());
+        let shared = Shared::new(wanted, data, engine, reporter, out);
+        self.shared = begun(shared, hands);
+        Ok(true)
+    }
+
+    /// Whether it only waits for the next window.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.shared.of.is_some() && self.shared.state().at_work == 0
     }
 
     pub(super) fn number(&self) -> u64 {
@@ -154,11 +145,6 @@ impl Run {
                         tracing::warn!("a tender released a batch that it did not have");
                         break;
                     }
-                    // Nothing that this broker sends is answered by these.
-                    Release::State | Release::Answer { .. } => {
-                        tracing::warn!("a tender sent what nobody asked for");
-                        break;
-                    }
                 },
                 Err(e) => {
                     tracing::debug!("a tender is gone: {e}");
@@ -169,6 +155,26 @@ impl Run {
         self.shared.gone();
         false
     }
+}
+
+/// Starts the threads of a run.
+fn begun(shared: Shared, hands: &Hands) -> Arc<Shared> {
+    let shared = Arc::new(shared);
+    if shared.dtos.is_empty() {
+        shared.finish(Vec::new(), None);
+    }
+    for index in 0..shared.dtos.len() as u32 {
+        let part = Part {
+            of: Arc::clone(&shared),
+            index,
+            told: false,
+        };
+        if let Err(e) = hands.start(move || part.fetch()) {
+            // The part that was not started tells so when it is dropped.
+            tracing::warn!("no thread for a retrieval: {e}");
+        }
+    }
+    shared
 }
 
 /// One DTO of a run. When it is dropped without having told what it came to, a
@@ -204,6 +210,35 @@ impl Drop for Part {
 }
 
 impl Shared {
+    /// `out`: what the tender has already.
+    fn new(
+        wanted: Wanted,
+        data: Channel,
+        engine: Arc<Engine>,
+        reporter: Reporter,
+        out: VecDeque<Arc<BatchFile>>,
+    ) -> Self {
+        Self {
+            number: wanted.run,
+            of: wanted.of,
+            window: wanted.window,
+            demands: wanted.demands,
+            data,
+            engine,
+            reporter,
+            stop: Arc::default(),
+            turn: AtomicU32::new(0),
+            outstanding: AtomicU32::new(out.len() as u32),
+            state: Mutex::new(State {
+                at_work: wanted.dtos.len(),
+                out,
+                ..State::default()
+            }),
+            changed: Condvar::new(),
+            dtos: wanted.dtos,
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // Every change is complete when the lock is given back.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -326,9 +361,13 @@ impl Shared {
     /// What a DTO came to counts when it is its turn.
     fn part_done(&self, index: u32, coverage: Coverage, done: Result<(), Halt>) {
         let turn = self.wait(|_| self.is_turn_of(index)).map(drop);
-        let done = turn.and(done).and_then(|()| {
-            let sent = self.data.send(&Feed::End { dto: index }, &[], &[]);
-            sent.map_err(|_| Halt::Stopped)
+        let done = turn.and(done).and_then(|()| match self.of {
+            // There are more in the next window.
+            Some(_) => Ok(()),
+            None => {
+                let sent = self.data.send(&Feed::End { dto: index }, &[], &[]);
+                sent.map_err(|_| Halt::Stopped)
+            }
         });
         match done {
             Ok(()) => {
@@ -371,7 +410,11 @@ impl Shared {
     }
 
     fn finish(&self, coverage: Vec<Coverage>, failure: Option<RetrievalFailure>) {
-        let done = !self.stopped() && self.data.send(&Feed::Finish, &[], &[]).is_ok();
+        let last = self.of.map_or(Feed::Finish, |Span { id, from, to }| {
+            let (from, to) = (from.0, to.0);
+            Feed::WindowEnd { id, from, to }
+        });
+        let done = !self.stopped() && self.data.send(&last, &[], &[]).is_ok();
         self.reporter.tell(&BrokerReport::RetrieveEnded {
             run: self.number,
             coverage,

@@ -186,6 +186,7 @@ fn batch(folder: &Path) -> (BrokerReport, OwnedFd, u64) {
     let ready = control.receive(soon()).unwrap().unwrap().message;
     let (tender, given) = Channel::pair().unwrap();
     let request = BrokerRequest::Retrieve {
+        of: None,
         run: 1,
         dtos: vec![dto("d")],
         window: Size(64 << 20),

@@ -171,6 +171,7 @@ impl Broker {
         let (ours, theirs) = Channel::pair().unwrap();
         let dtos = dtos.to_vec();
         let request = BrokerRequest::Retrieve {
+            of: None,
             run,
             dtos,
             window: Size(window),

@@ -44,6 +44,7 @@ fn ask(url: &str, rest: &str) -> (Ended, Totals) {
 fn within(broker: &Broker, seconds: u64) -> Ended {
     let (ours, theirs) = fades_wire::Channel::pair().unwrap();
     let request = BrokerRequest::Retrieve {
+        of: None,
         run: 1,
         dtos: vec![now()],
         window: fades_task::quantity::Size(64 << 20),

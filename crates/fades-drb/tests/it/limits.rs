@@ -113,6 +113,7 @@ fn runs_with_few_descriptors() {
         }
         taken.truncate(taken.len() - spare);
         let request = BrokerRequest::Retrieve {
+            of: None,
             run: 1,
             dtos: vec![dto("d")],
             window: Size(64 << 20),

@@ -21,3 +21,4 @@ mod recording;
 mod semantics;
 mod sharing;
 mod web;
+mod windows;

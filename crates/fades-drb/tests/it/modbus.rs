@@ -44,6 +44,7 @@ fn now() -> Dto {
 fn asked(broker: &Broker, dto: Dto, within: &str) -> (Coverage, Totals) {
     let (ours, theirs) = fades_wire::Channel::pair().unwrap();
     let request = BrokerRequest::Retrieve {
+        of: None,
         run: 1,
         dtos: vec![dto],
         window: fades_task::quantity::Size(64 << 20),

@@ -385,6 +385,7 @@ fn a_broker_that_is_not_configured_first_ends() {
 fn a_run_without_its_channel_ends_the_broker() {
     let (_folder, broker) = many_batches();
     let request = BrokerRequest::Retrieve {
+        of: None,
         run: 1,
         dtos: vec![],
         window: Size(64 << 20),
@@ -400,6 +401,7 @@ fn closing_the_control_channel_ends_a_broker_at_work() {
     let (_folder, broker) = many_batches();
     let (tender, theirs) = Channel::pair().unwrap();
     let request = BrokerRequest::Retrieve {
+        of: None,
         run: 1,
         dtos: vec![dto("a")],
         window: Size(64 << 20),

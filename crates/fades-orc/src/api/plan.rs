@@ -80,7 +80,7 @@ fn decide(api: &Api, bytes: &[u8]) -> Result<(Plan, Name, Vec<Dto>), Problem> {
         plan.refusal.get_or_insert(refusal.to_string());
     }
     let now = wall_time();
-    let dtos = mtw.retrieve.iter().map(|r| r.resolve(now)).collect();
+    let dtos = mtw.dtos(now, now);
     Ok((plan, mtw.task.service, dtos))
 }
 

@@ -32,6 +32,13 @@ pub enum Effect {
         /// The isolation to use.
         isolation: Isolation,
     },
+    /// Let a function at rest go on with a window; [`Effect::Retrieve`] follows.
+    GoOn {
+        /// The run in which it is.
+        run: RunId,
+        /// The task of the window.
+        id: Name,
+    },
     /// Kill a tender; [`TenderEvent::Gone`](super::TenderEvent::Gone) follows.
     KillTender {
         /// The run.
@@ -97,6 +104,7 @@ impl Effect {
             Self::Persist { .. }
             | Self::Commit(_)
             | Self::StartTender { .. }
+            | Self::GoOn { .. }
             | Self::Retrieve { .. }
             | Self::SetTimer { .. }
             | Self::Start(_)
@@ -136,6 +144,8 @@ pub struct Commit {
     pub answer: Vec<u8>,
     /// Readings in batch layout; empty without any.
     pub readings: Vec<u8>,
+    /// With what the function of the task whose run it is goes on, if it stays.
+    pub checkpoint: Option<Vec<u8>>,
     /// Who is to be told.
     pub receivers: Vec<Receiver>,
     /// What is to be brought to them.

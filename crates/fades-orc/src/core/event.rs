@@ -72,7 +72,12 @@ impl Task {
     /// Whether it runs again and again, each run being a task of its own.
     #[must_use]
     pub fn stands(&self) -> bool {
-        self.parent.is_none() && self.mtw.schedule.is_some()
+        self.parent.is_none() && self.mtw.stands()
+    }
+
+    /// The task whose function stays and has this run for one of its windows.
+    pub(super) fn resident_of(&self) -> Option<&Name> {
+        self.parent.as_ref().filter(|_| self.mtw.window.is_some())
     }
 
     pub(super) fn id(&self) -> &Name {
@@ -168,6 +173,15 @@ pub enum TenderEvent {
     Ready {
         /// Isolation in use.
         isolation: Isolation,
+    },
+    /// A function that stays is done with a window, and rests.
+    Window {
+        /// What the window took.
+        ended: Box<Ended>,
+        /// The answer as CBOR, readings, the checkpoint.
+        blob: Vec<u8>,
+        /// Bytes of the checkpoint.
+        checkpoint: u64,
     },
     /// The function ended.
     Ended {

@@ -16,6 +16,8 @@ pub(super) struct Answer {
     pub(super) value: Option<Value>,
     pub(super) cbor: Vec<u8>,
     pub(super) readings: Vec<u8>,
+    /// With what its function goes on, if it stays.
+    pub(super) checkpoint: Option<Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -74,6 +76,7 @@ pub(crate) fn over(task: &Task, now: Now, failure: Option<Failure>) -> Effect {
         result,
         answer: Vec::new(),
         readings: Vec::new(),
+        checkpoint: None,
         receivers: Vec::new(),
         parcels: Vec::new(),
         charge: Charge {
@@ -94,6 +97,7 @@ impl Waiting {
             result,
             answer: Vec::new(),
             readings: Vec::new(),
+            checkpoint: None,
             receivers: receivers(&self.task),
             parcels: Vec::new(),
             charge: Charge {
@@ -125,16 +129,16 @@ impl Run {
             result.input_bytes = ended.input_bytes;
             result.log_cut = ended.log_cut;
         }
-        let (answer, readings) = match outcome {
+        let (answer, readings, checkpoint) = match outcome {
             Outcome::Answered(answer) => {
                 result.answer = answer.value;
                 result.answer_bytes = answer.cbor.len() as u64;
                 result.readings_bytes = answer.readings.len() as u64;
-                (answer.cbor, answer.readings)
+                (answer.cbor, answer.readings, answer.checkpoint)
             }
             Outcome::Failed(failure) => {
                 result.failure = Some(failure);
-                (Vec::new(), Vec::new())
+                (Vec::new(), Vec::new(), None)
             }
         };
         let used = Used {
@@ -147,6 +151,7 @@ impl Run {
             result,
             answer,
             readings,
+            checkpoint,
             receivers: receivers(&self.task),
             parcels: Vec::new(),
         }))

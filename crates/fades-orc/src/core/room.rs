@@ -50,6 +50,8 @@ pub(super) struct Room {
     runs: usize,
     memory: u64,
     input: u64,
+    /// Of `memory`, what functions at rest have.
+    asleep: u64,
 }
 
 impl Room {
@@ -59,6 +61,7 @@ impl Room {
             runs: 0,
             memory: 0,
             input: 0,
+            asleep: 0,
         }
     }
 
@@ -91,6 +94,32 @@ impl Room {
         self.runs -= 1;
         self.memory -= need.memory.0;
         self.input -= need.input.0;
+    }
+
+    /// A function that stays has nothing to do: it keeps its memory only.
+    pub(super) const fn rest(&mut self, need: Need) {
+        self.runs -= 1;
+        self.input -= need.input.0;
+        self.asleep += need.memory.0;
+    }
+
+    /// It has something to do again.
+    pub(super) const fn wake(&mut self, need: Need) {
+        self.runs += 1;
+        self.input += need.input.0;
+        self.asleep -= need.memory.0;
+    }
+
+    /// A function is gone that was at rest.
+    pub(super) const fn leave(&mut self, need: Need) {
+        self.memory -= need.memory.0;
+        self.asleep -= need.memory.0;
+    }
+
+    /// As if there were no functions at rest.
+    pub(super) const fn without_rest(mut self) -> Self {
+        self.memory -= self.asleep;
+        self
     }
 }
 

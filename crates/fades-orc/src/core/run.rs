@@ -22,7 +22,19 @@ pub(super) enum Tender {
     /// Its function works.
     Ready,
     /// Its function ended.
-    Ended { ended: Box<Ended>, blob: Vec<u8> },
+    Ended {
+        ended: Box<Ended>,
+        blob: Vec<u8>,
+        /// It stays; bytes of its checkpoint, the last of the blob.
+        checkpoint: Option<u64>,
+    },
+}
+
+/// Whether a function that stays has something to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rest {
+    Not,
+    Since(Tick),
 }
 
 #[derive(Debug)]
@@ -89,6 +101,10 @@ pub(super) struct Run {
     pub(super) need: Need,
     pub(super) accepted: Tick,
     pub(super) started: Now,
+    /// When its tender was asked for.
+    pub(super) born: Tick,
+    /// When its function ended, or was done with a window.
+    ended_at: Option<Tick>,
     pub(super) ready: Option<Tick>,
     pub(super) isolation_index: usize,
     /// As the tender said.
@@ -96,8 +112,10 @@ pub(super) struct Run {
     pub(super) tender: Tender,
     pub(super) retrieval: Retrieval,
     pub(super) coverage: Vec<Coverage>,
-    /// Its task has ended or waits again; only the process is still to go.
+    /// Its task has ended or waits again; only the process is still to go, or
+    /// rests.
     pub(super) over: bool,
+    pub(super) rest: Rest,
     /// The process is gone.
     pub(super) gone: bool,
 }
@@ -110,6 +128,8 @@ impl Run {
             task: waiting.task,
             accepted: waiting.accepted,
             started: now,
+            born: now.tick,
+            ended_at: None,
             ready: None,
             isolation_index: waiting.isolation,
             isolation: None,
@@ -117,8 +137,13 @@ impl Run {
             retrieval: Retrieval::Active,
             coverage: Vec::new(),
             over: false,
+            rest: Rest::Not,
             gone: false,
         }
+    }
+
+    fn stays(&self) -> bool {
+        self.task.resident_of().is_some()
     }
 
     pub(super) fn given(&mut self) -> Settled {
@@ -147,16 +172,29 @@ impl Run {
         })
     }
 
-    pub(super) fn ended(&mut self, ended: Box<Ended>, blob: Vec<u8>) -> Settled {
+    /// `checkpoint`: it stays, and so many bytes of the blob are its checkpoint.
+    pub(super) fn ended(
+        &mut self,
+        now: Tick,
+        ended: Box<Ended>,
+        (blob, checkpoint): (Vec<u8>, Option<u64>),
+    ) -> Settled {
         if matches!(self.tender, Tender::Ended { .. }) {
             return Settled::Not(Vec::new());
         }
         let other = self.used(ended.isolation);
-        self.tender = Tender::Ended { ended, blob };
+        self.tender = Tender::Ended {
+            ended,
+            blob,
+            checkpoint,
+        };
+        self.ended_at = Some(now);
         if let Some(other) = other {
             return other;
         }
         match self.retrieval {
+            // It is about to end, and the channel is to stay.
+            Retrieval::Active if checkpoint.is_some() => Settled::Not(vec![More::RetrievalTimer]),
             Retrieval::Active => {
                 // Coverage belongs to the result, and the broker knows it.
                 Settled::Not(vec![More::CancelRetrieve, More::RetrievalTimer])
@@ -221,8 +259,12 @@ impl Run {
         }
     }
 
-    pub(super) fn stuck(&mut self) -> Settled {
+    /// A function that stays may have been given more to do since.
+    pub(super) fn stuck(&mut self, now: Tick) -> Settled {
+        let limit = self.task.mtw.function.limits.time;
+        let begun = self.started.tick.after(limit).after(STUCK_GRACE);
         match self.tender {
+            _ if self.stays() && begun > now => Settled::Not(Vec::new()),
             Tender::Starting | Tender::Ready => Settled::Failed(Failure::Function {
                 exit: Exit::Deadline {
                     clock: Clock::Time,
@@ -238,8 +280,9 @@ impl Run {
         !self.over && matches!(self.retrieval, Retrieval::Active)
     }
 
-    pub(super) fn awaits_retrieval(&self) -> bool {
-        let ended = matches!(self.tender, Tender::Ended { .. });
+    pub(super) fn awaits_retrieval(&self, now: Tick) -> bool {
+        let since = |at: Tick| !self.stays() || at.after(RETRIEVE_GRACE) <= now;
+        let ended = matches!(self.tender, Tender::Ended { .. }) && self.ended_at.is_some_and(since);
         ended && !self.over && matches!(self.retrieval, Retrieval::Active)
     }
 
@@ -266,24 +309,33 @@ impl Run {
 
     /// The answer, checked: what a tender sends was a function's a moment ago.
     fn answer(&mut self) -> Settled {
-        let Tender::Ended { ended, blob } = &mut self.tender else {
+        let Tender::Ended {
+            ended,
+            blob,
+            checkpoint,
+        } = &mut self.tender
+        else {
             return Settled::Not(Vec::new());
         };
         let limit = self.task.mtw.function.limits.output;
+        let of_checkpoint = checkpoint.unwrap_or(0);
         let length = ended.answer_bytes.checked_add(ended.readings_bytes);
+        let whole = length.and_then(|l| l.checked_add(of_checkpoint));
+        let beyond = length > Some(limit.0) || of_checkpoint > limit.0;
         let wrong = |message: String| {
             Settled::Failed(Failure::Function {
                 exit: Exit::Misuse { message },
             })
         };
-        if length != Some(blob.len() as u64) || blob.len() as u64 > limit.0 {
+        if whole != Some(blob.len() as u64) || beyond {
             return wrong(format!(
-                "its answer has {} bytes, {} and {} were announced, limits.output is \"{limit}\"",
+                "its answer has {} bytes, {}, {} and {of_checkpoint} were announced, limits.output is \"{limit}\"",
                 blob.len(),
                 ended.answer_bytes,
                 ended.readings_bytes
             ));
         }
+        let checkpoint = checkpoint.map(|length| blob.split_off(blob.len() - length as usize));
         let readings = blob.split_off(ended.answer_bytes as usize);
         let cbor = std::mem::take(blob);
         match (cbor.is_empty(), cbor::decode(&cbor)) {
@@ -291,11 +343,13 @@ impl Run {
                 value: None,
                 cbor,
                 readings,
+                checkpoint,
             }),
             (false, Ok(value)) => Settled::Answered(Answer {
                 value: Some(value),
                 cbor,
                 readings,
+                checkpoint,
             }),
             (false, Err(e)) => wrong(format!("its answer is no deterministic CBOR: {e}")),
         }
@@ -319,7 +373,12 @@ impl Run {
         }
         match self.tender {
             _ if self.gone => {}
-            Tender::Starting | Tender::Ready => effects.push(Effect::KillTender { run: self.id }),
+            Tender::Starting
+            | Tender::Ready
+            | Tender::Ended {
+                checkpoint: Some(_),
+                ..
+            } => effects.push(Effect::KillTender { run: self.id }),
             Tender::Ended { .. } => effects.push(Effect::SetTimer {
                 at: now.after(LEAVE_GRACE),
                 timer: Timer::Leave(self.id),

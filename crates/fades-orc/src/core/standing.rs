@@ -41,6 +41,10 @@ pub(super) struct Standings {
 }
 
 impl Standings {
+    pub(super) fn has(&self, id: &Name) -> bool {
+        self.tasks.contains_key(id)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.tasks.len()
     }
@@ -95,7 +99,8 @@ impl Standings {
     /// Without a next time, the task's end is what is due.
     fn put(&mut self, id: &Name, next: Option<Due>) {
         if let Some(standing) = self.tasks.get_mut(id) {
-            let at = next.map_or(Time(i64::MIN), |due| due.at);
+            let grace = standing.grace();
+            let at = next.map_or(Time(i64::MIN), |due| due.at.after(grace));
             standing.planned = Some(at);
             self.due.insert((at, id.clone()));
         }
@@ -119,10 +124,12 @@ impl Standings {
         while let Some((_, id)) = self.due.first().filter(|(at, _)| *at <= now.time).cloned() {
             self.unplan(&id);
             // The clock may have stepped since this was planned.
-            let next = self.tasks.get(&id).and_then(|s| s.due(now));
+            let standing = self.tasks.get(&id);
+            let next = standing.and_then(|s| s.due(now));
+            let grace = standing.map_or(Duration(0), Standing::grace);
             match next.and_then(|due| Some((due, run_id(&id, due.at)?))) {
                 None => over.extend(self.remove(&id).map(|(task, _)| task)),
-                Some((due, _)) if due.at > now.time => self.put(&id, Some(due)),
+                Some((due, _)) if due.at.after(grace) > now.time => self.put(&id, Some(due)),
                 Some((due, run)) => {
                     if let Some(standing) = self.tasks.get_mut(&id) {
                         standing.done = due.at;
@@ -155,12 +162,18 @@ impl Standings {
 }
 
 impl Standing {
+    /// What is late has so long to arrive before a window is over.
+    fn grace(&self) -> Duration {
+        let window = self.task.mtw.window;
+        window.map_or(Duration(0), |window| window.grace)
+    }
+
     /// What is next; none when the task has come to its end.
     fn due(&self, now: Now) -> Option<Due> {
         let said = &self.task.mtw;
-        let schedule = said.schedule.as_ref()?;
-        let due = schedule.next(self.done, now.time, &said.task.zone)?;
-        let over = due.at.max(now.time) >= said.task.expires;
+        let now = now.time.before(self.grace());
+        let due = said.times()?.next(self.done, now, &said.task.zone)?;
+        let over = due.at.max(now) >= said.task.expires;
         (!over).then_some(due)
     }
 }

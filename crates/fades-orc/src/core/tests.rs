@@ -12,8 +12,8 @@ use fades_task::result::{Failure, RetrievalFailure, TaskResult, TaskState};
 use fades_task::time::{Time, Zone};
 
 use super::{
-    ATTEMPTS_MAX, Capacity, Change, Core, Effect, Event, Now, Part, RETRIEVE_GRACE, Rules, RunId,
-    START_GRACE, STUCK_GRACE, Task, TenderEvent, Tick, Timer,
+    ATTEMPTS_MAX, Capacity, Change, Commit, Core, Effect, Event, Now, Part, RETRIEVE_GRACE, Rules,
+    RunId, START_GRACE, STUCK_GRACE, Task, TenderEvent, Tick, Timer,
 };
 use crate::samples::{ended, mtw, mtw_with, name, now};
 
@@ -23,6 +23,7 @@ mod model;
 mod order;
 mod outbox;
 mod parts;
+mod resident;
 mod standing;
 
 const SECOND: u64 = 1_000_000_000;

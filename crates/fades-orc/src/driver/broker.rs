@@ -1,6 +1,6 @@
 //! The broker's process.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
@@ -81,13 +81,13 @@ impl BrokerProcess {
         let request = BrokerRequest::Retrieve {
             run,
             dtos: wanted.dtos.clone(),
+            of: wanted.of,
             window,
             within,
             answers: earlier.answers,
         };
-        let sent = self
-            .channel
-            .send(&request, &earlier.blob, &[wanted.end.as_fd()]);
+        let end: Vec<BorrowedFd<'_>> = wanted.end.iter().map(AsFd::as_fd).collect();
+        let sent = self.channel.send(&request, &earlier.blob, &end);
         self.check(sent);
     }
 

@@ -32,6 +32,8 @@ use std::time::{Duration, Instant};
 use fades_task::exit::Exit;
 use fades_task::limits::Isolation;
 use fades_task::message::TenderReport;
+use fades_task::mtw::Mtw;
+use fades_task::time::Time;
 use tracing::{info, warn};
 
 use self::demand::Demand;
@@ -209,11 +211,26 @@ impl Pool {
 
     /// Runs something as soon as there is a shell for it. All that follows
     /// comes as [`Heard`], also when nothing can be run.
-    pub(super) fn begin(&mut self, plan: &Plan<'_>) {
-        self.waiting.insert(plan.run, Box::new(Job::new(plan)));
+    /// `resident`: with which checkpoint a function that stays goes on, if it has one.
+    pub(super) fn begin(&mut self, plan: &Plan<'_>, resident: Option<Option<Vec<u8>>>) {
+        let job = Job::new(plan, resident);
+        self.waiting.insert(plan.run, Box::new(job));
         let mut heard = Vec::new();
         self.settle(&mut heard);
         self.put_off(heard);
+    }
+
+    /// A function that stays goes on with another window, if it is still there; its
+    /// end is told otherwise.
+    pub(super) fn go_on(&mut self, run: RunId, mtw: &Mtw, accepted: Time, at: Time) {
+        let member = self.place_of(run);
+        let Some(work) = member.and_then(|member| member.work.as_mut()) else {
+            return;
+        };
+        work.job.go_on(mtw, accepted, at);
+        if let Some(tender) = self.shared.live().tenders.get_mut(&run) {
+            tender.task = mtw.task.id.clone();
+        }
     }
 
     /// Ends a run, wherever it is.
@@ -341,6 +358,18 @@ impl Pool {
                 work.phase = Phase::Ended { clean: false };
                 TenderEvent::Refused(refused)
             }
+            (
+                TenderReport::Window {
+                    ended,
+                    checkpoint_bytes: Some(checkpoint),
+                    ..
+                },
+                Phase::Heard,
+            ) if work.job.start.resident.is_some() => TenderEvent::Window {
+                ended,
+                blob,
+                checkpoint,
+            },
             (TenderReport::Ended(ended), Phase::Heard) => {
                 let clean = ended.exit == Exit::Done
                     && ended.isolation == isolation

@@ -4,8 +4,8 @@ use std::io;
 
 use fades_task::identity::{Digest, Name};
 use fades_task::limits::Isolation;
-use fades_task::message::{Start, TemplateRequest};
-use fades_task::mtw::{Dto, Mtw, Retrieve};
+use fades_task::message::{Resident, Span as Window, Start, TemplateRequest};
+use fades_task::mtw::{Dto, Mtw};
 use fades_task::quantity::Duration as Span;
 use fades_task::time::Time;
 use fades_wire::Channel;
@@ -39,8 +39,11 @@ pub(super) struct Job {
     pub(super) key: Key,
     /// What a tender is told, but for the template's number.
     pub(super) start: Start,
+    /// The parameters, then the checkpoint with which a function goes on.
     pub(super) params: Vec<u8>,
     dtos: Vec<Dto>,
+    /// The window that they are, of a function that stays.
+    of: Option<Window>,
     /// When the run must have ended, if the task says so.
     service: Name,
     finish_by: Option<Time>,
@@ -52,6 +55,8 @@ pub(super) struct Job {
     pub(super) lost: u32,
     /// The broker was to have its end before there was one.
     pub(super) retrieval_due: bool,
+    /// The broker has its end, and is to fetch another window.
+    goes_on: bool,
 }
 
 /// What the broker shall fetch.
@@ -62,8 +67,10 @@ pub(super) struct Retrieval {
     pub(super) service: Name,
     /// When the run must have ended, if the task says so.
     pub(super) finish_by: Option<Time>,
-    /// Where the broker shall send it.
-    pub(super) end: Channel,
+    /// The window that it is.
+    pub(super) of: Option<Window>,
+    /// Where the broker shall send it; none: where it sent the window before.
+    pub(super) end: Option<Channel>,
 }
 
 #[derive(Debug)]
@@ -73,14 +80,22 @@ struct Data {
 }
 
 impl Job {
-    pub(super) fn new(plan: &Plan<'_>) -> Self {
+    /// `resident`: with which checkpoint a function that stays goes on, if it has one.
+    pub(super) fn new(plan: &Plan<'_>, resident: Option<Option<Vec<u8>>>) -> Self {
         let function = &plan.mtw.function;
-        let dtos = resolve(plan);
+        let dtos = plan.mtw.dtos(plan.accepted, plan.at);
+        let checkpoint = resident.as_ref().and_then(Option::as_deref);
+        let restore = checkpoint.map(|c| c.len() as u64);
+        let params = admission::params(plan.mtw);
+        let params = [&params, checkpoint.unwrap_or_default()].concat();
         let start = Start {
             template: 0,
             simd: plan.simd,
             limits: function.limits,
-            resident: false,
+            resident: resident.is_some().then_some(Resident {
+                checkpoints: true,
+                restore,
+            }),
             zone: plan.mtw.task.zone.name().to_owned(),
             offsets: calendar(plan, &dtos),
             dtos: dtos.iter().map(|d| d.name.clone()).collect(),
@@ -97,14 +112,16 @@ impl Job {
                 context: start.context_bytes(),
             },
             start,
-            params: admission::params(plan.mtw),
+            params,
             dtos,
+            of: window(plan.mtw, plan.at),
             service: plan.mtw.task.service.clone(),
             finish_by: plan.mtw.task.finish_within.map(|w| plan.accepted.after(w)),
             data: None,
             kind: None,
             lost: 0,
             retrieval_due: false,
+            goes_on: false,
         }
     }
 
@@ -129,6 +146,15 @@ impl Job {
         Ok(())
     }
 
+    /// Another window of its function.
+    pub(super) fn go_on(&mut self, mtw: &Mtw, accepted: Time, at: Time) {
+        self.task = mtw.task.id.clone();
+        self.dtos = mtw.dtos(accepted, at);
+        self.of = window(mtw, at);
+        self.finish_by = mtw.task.finish_within.map(|w| accepted.after(w));
+        self.goes_on = true;
+    }
+
     /// The tender's end of its data channel.
     pub(super) fn tenders_end(&self) -> Option<&Channel> {
         self.data.as_ref()?.tender.as_ref()
@@ -149,9 +175,14 @@ impl Job {
             return None;
         };
         self.retrieval_due = false;
-        let end = data.broker.take()?;
+        let end = data.broker.take();
+        if end.is_none() && !self.goes_on {
+            return None;
+        }
+        self.goes_on = false;
         Some(Retrieval {
             dtos: std::mem::take(&mut self.dtos),
+            of: self.of,
             service: self.service.clone(),
             finish_by: self.finish_by,
             end,
@@ -159,24 +190,21 @@ impl Job {
     }
 }
 
-fn resolve(plan: &Plan<'_>) -> Vec<Dto> {
-    let retrieve = plan.mtw.retrieve.iter();
-    // What arrives can only be collected from now on.
-    let at = |r: &Retrieve| match r.collect {
-        Some(_) => plan.accepted,
-        None => plan.at,
-    };
-    retrieve.map(|r| r.resolve(at(r))).collect()
+/// The window of a function that stays that ends at `at`.
+fn window(mtw: &Mtw, at: Time) -> Option<Window> {
+    let (id, from) = mtw.window?.ending(at);
+    Some(Window { id, from, to: at })
 }
 
 /// The zone's offsets over the ranges of all DTOs. An open range begins in
-/// 1970 and ends a year after acceptance.
+/// 1970 and ends a year after acceptance; so do the windows of a function that stays.
 fn calendar(plan: &Plan<'_>, dtos: &[Dto]) -> Vec<(i64, i32)> {
     let from = dtos.iter().map(|d| d.from).min();
     let to = dtos.iter().map(|d| d.to).max();
     let ahead = plan.accepted.after(CALENDAR_AHEAD);
     let from = from.unwrap_or(plan.accepted).max(Time(0));
     let to = match to {
+        _ if plan.mtw.window.is_some() => ahead,
         Some(Time(i64::MAX)) | None => ahead,
         Some(to) => to,
     };

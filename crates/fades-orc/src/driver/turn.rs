@@ -257,14 +257,14 @@ impl Driver {
         submissions: Vec<Submission>,
     ) -> (Vec<Newcomer>, Vec<Submitter>) {
         let submissions = self.within_allowance(now, submissions);
-        let once = |s: &&Submission| s.task.mtw().schedule.is_none();
+        let once = |s: &&Submission| !s.task.mtw().stands();
         let tasks = submissions.iter().filter(once).map(|s| s.task.mtw());
         let mut at_once = self.core.starts_at_once(now, tasks);
         let mut standing = STANDING_MAX.saturating_sub(self.core.standing());
         let mut room = QUEUE_MAX.saturating_sub(self.core.waiting() as u64);
         let (mut newcomers, mut submitters) = (Vec::<Newcomer>::new(), Vec::new());
         for submission in submissions {
-            let stands = submission.task.mtw().schedule.is_some();
+            let stands = submission.task.mtw().stands();
             let starts = !stands && at_once > 0;
             let id = &submission.task.mtw().task.id;
             let full = match (stands, starts) {

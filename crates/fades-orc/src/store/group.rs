@@ -70,6 +70,7 @@ pub struct Ending {
     pub(super) shown: Arc<str>,
     pub(super) answer: Vec<u8>,
     pub(super) readings: Vec<u8>,
+    pub(super) checkpoint: Option<Vec<u8>>,
     pub(super) log: String,
     pub(super) parcels: Vec<NewParcel>,
 }
@@ -103,6 +104,7 @@ impl Ending {
             shown: shown.into(),
             answer: commit.answer.clone(),
             readings: commit.readings.clone(),
+            checkpoint: commit.checkpoint.clone(),
             log: json(logs),
             parcels: commit.parcels.clone(),
         }
@@ -241,7 +243,7 @@ impl Newcomer {
             signer: self.task.signer().clone(),
             state: match self.started {
                 Some(_) => TaskState::Running,
-                None if mtw.schedule.is_some() => TaskState::Standing,
+                None if mtw.stands() => TaskState::Standing,
                 None => TaskState::Queued,
             },
             function: mtw.function.image.clone(),
@@ -249,7 +251,7 @@ impl Newcomer {
             accepted: self.accepted,
             started: self.started,
             finished: None,
-            due: mtw.schedule.as_ref().map(|_| self.accepted),
+            due: mtw.stands().then_some(self.accepted),
             skipped: 0,
             breakdown: None,
             failure: None,

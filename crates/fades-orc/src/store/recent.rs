@@ -264,6 +264,7 @@ mod tests {
             shown: "x".repeat(length).into(),
             answer: Vec::new(),
             readings: Vec::new(),
+            checkpoint: None,
             log: String::new(),
             parcels: Vec::new(),
         }

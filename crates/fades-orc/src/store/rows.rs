@@ -301,6 +301,19 @@ pub(super) fn end_task(connection: &Connection, ending: &Ending) -> rusqlite::Re
             ending.readings,
             ending.log
         ])?;
+    // A task that has ended goes on with nothing.
+    connection
+        .prepare_cached("DELETE FROM checkpoints WHERE task = ?1")?
+        .execute([seq])?;
+    if let Some(checkpoint) = &ending.checkpoint {
+        connection
+            .prepare_cached(
+                "INSERT INTO checkpoints (task, run, state)
+                 SELECT parent, seq, ?2 FROM tasks WHERE seq = ?1 AND parent IS NOT NULL
+                 ON CONFLICT (task) DO UPDATE SET run = excluded.run, state = excluded.state",
+            )?
+            .execute(params![seq, checkpoint])?;
+    }
     for parcel in &ending.parcels {
         mail::insert(connection, seq, ending.finished, parcel)?;
     }
@@ -334,6 +347,18 @@ pub(super) fn spawn(connection: &Connection, spawn: &Spawn, at: Time) -> rusqlit
             spawn.skipped as i64
         ])?;
     Ok(inserted == 1)
+}
+
+/// With what the function of a task goes on.
+pub(super) fn checkpoint(
+    connection: &Connection,
+    task: &Name,
+) -> rusqlite::Result<Option<Vec<u8>>> {
+    let sql = "SELECT checkpoints.state FROM checkpoints JOIN tasks ON tasks.seq = task
+               WHERE tasks.id = ?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let state = statement.query_row([task.as_str()], |row| row.get(0));
+    state.optional()
 }
 
 /// Where a task is in the order of acceptance, and when it was accepted.

@@ -9,7 +9,7 @@ use super::StoreError;
 /// "FADE": tells the store from other SQLite databases.
 const APPLICATION: i64 = 0x4641_4445;
 
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 /// What has been there since version 1.
 const TABLES: &str = "
@@ -72,6 +72,15 @@ CREATE TABLE receivers (
 ) STRICT;
 ";
 
+/// What version 3 added: with what functions that stay go on.
+const CHECKPOINTS: &str = "
+CREATE TABLE checkpoints (
+    task  INTEGER PRIMARY KEY REFERENCES tasks (seq),
+    run   INTEGER NOT NULL REFERENCES tasks (seq),
+    state BLOB    NOT NULL
+) STRICT;
+";
+
 const INDEXES: &str = "
 CREATE INDEX IF NOT EXISTS tasks_by_state ON tasks (state, seq);
 CREATE INDEX IF NOT EXISTS tasks_by_name ON tasks (service, name, seq);
@@ -122,6 +131,7 @@ pub(super) fn open(path: &Path, vfs: Option<&str>) -> Result<Connection, StoreEr
         let transaction = connection.transaction().map_err(sql)?;
         transaction.execute_batch(TABLES).map_err(sql)?;
         transaction.execute_batch(OUTBOX).map_err(sql)?;
+        transaction.execute_batch(CHECKPOINTS).map_err(sql)?;
         transaction.execute_batch(INDEXES).map_err(sql)?;
         pragma(&transaction, "application_id", &APPLICATION.to_string()).map_err(sql)?;
         pragma(&transaction, "user_version", &VERSION.to_string()).map_err(sql)?;
@@ -170,7 +180,10 @@ fn upgrade(connection: &mut Connection, path: &Path, version: i64) -> Result<(),
     // A table that others refer to is about to be another.
     pragma(connection, "foreign_keys", "OFF").map_err(upgrading)?;
     let transaction = connection.transaction().map_err(upgrading)?;
-    transaction.execute_batch(&from_1()).map_err(upgrading)?;
+    if version < 2 {
+        transaction.execute_batch(&from_1()).map_err(upgrading)?;
+    }
+    transaction.execute_batch(CHECKPOINTS).map_err(upgrading)?;
     pragma(&transaction, "user_version", &VERSION.to_string()).map_err(upgrading)?;
     transaction.commit().map_err(upgrading)?;
     pragma(connection, "foreign_keys", "ON").map_err(upgrading)

@@ -109,6 +109,7 @@ fn end_of(id: &str, answer: &[u8]) -> Commit {
         result,
         answer: answer.to_vec(),
         readings: Vec::new(),
+        checkpoint: None,
         receivers: Vec::new(),
         parcels: Vec::new(),
         charge: Charge {
@@ -221,7 +222,7 @@ fn a_store_of_a_newer_version_or_of_something_else_is_left_alone() {
         Store::open(folder.path()),
         Err(StoreError::TooNew {
             found: 99,
-            known: 2,
+            known: 3,
             ..
         })
     ));

@@ -49,7 +49,7 @@ fn start() -> Start {
         template: 7,
         simd: 0,
         limits: Limits::default(),
-        resident: false,
+        resident: None,
         zone: "Europe/London".to_owned(),
         offsets: Vec::new(),
         dtos: Vec::new(),

@@ -44,6 +44,8 @@ pub(crate) struct About {
     pub(crate) stack: u64,
     /// Least memory limit that makes sense, bytes.
     pub(crate) memory_min: u64,
+    /// Whether it keeps checkpoints.
+    pub(crate) checkpoints: bool,
 }
 
 /// Finds the one FADES note in the contents of all note segments.
@@ -124,5 +126,6 @@ fn check(note: ImageNote) -> Result<About, NoteError> {
             .to_owned(),
         stack,
         memory_min: note.memory_min.get(),
+        checkpoints: flags & FLAG_CHECKPOINTS != 0,
     })
 }

@@ -58,6 +58,7 @@ fn image() -> Image {
             name: "overflow".to_owned(),
             stack: 16 * PAGE,
             memory_min: 0,
+            checkpoints: false,
         },
         entry: start,
         segments: vec![

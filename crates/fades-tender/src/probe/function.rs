@@ -57,6 +57,7 @@ pub(crate) fn image() -> Image {
             name: "probe".to_owned(),
             stack: PAGE,
             memory_min: 0,
+            checkpoints: false,
         },
         entry: start,
         segments: vec![Segment {

@@ -3,7 +3,7 @@
 
 use fades_task::exit::Exit;
 use fades_task::limits::Isolation;
-use fades_task::message::{Feed, Release, TenderReport};
+use fades_task::message::{Feed, Refused, Release, Resident, TenderReport};
 use fades_task::quantity::Size;
 use serde_json::json;
 
@@ -17,6 +17,7 @@ on_every_isolation! {
     a_batch_may_be_as_long_as_the_window_and_no_longer,
     windows_are_answered_one_by_one,
     a_checkpoint_is_handed_over_and_back,
+    one_that_keeps_no_checkpoints_does_not_stay,
     calls_that_break_a_rule_end_the_function,
     answers_that_are_none_end_the_function,
     texts_outside_of_the_functions_memory_end_it,
@@ -104,53 +105,76 @@ fn a_batch_may_be_as_long_as_the_window_and_no_longer(on: Isolation) {
 }
 
 fn windows_are_answered_one_by_one(on: Isolation) {
-    let deed = Deed::new(on, "nothing");
+    let deed = staying(on, None);
     let tending = deed.begin();
+    tending.wait_until_ready();
     for id in [7, 8] {
         tending.feed_batch(&deed.batches[0]);
-        let (from, to) = (id as i64, id as i64 + 1);
-        tending.feed(&Feed::WindowEnd { id, from, to });
-        assert_eq!(tending.released().0, Release::Batch);
-        let (release, blob) = tending.released();
-        let Release::Answer {
-            answer_bytes,
-            readings_bytes: 0,
-        } = release
-        else {
-            panic!("{release:?}");
-        };
-        assert_eq!(answer_bytes, blob.len() as u64);
-        let answer = fades_task::cbor::decode(&blob).unwrap();
+        end_window(&tending, id);
+        let (said, answer, checkpoint, taken) = tending.window();
+        assert_eq!(said, id);
         assert_eq!(answer, json!({ "window": id, "rows": 3 * (id - 6) }));
+        assert_eq!(checkpoint, None);
+        assert_eq!((taken.exit, taken.batches), (Exit::Done, 1));
+        assert_eq!(tending.released().0, Release::Batch);
     }
     tending.feed(&Feed::Finish);
     assert_eq!(tending.outcome().answer()["rows"], 6);
+    // One that does not stay has no windows.
+    let tending = Deed::new(on, "nothing").begin();
+    end_window(&tending, 1);
+    let exit = tending.outcome().ended().exit.clone();
+    assert!(exit.to_string().contains("does not stay"), "{exit}");
+}
+
+fn end_window(tending: &Tending, id: u64) {
+    let (from, to) = (id as i64, id as i64 + 1);
+    tending.feed(&Feed::WindowEnd { id, from, to });
+}
+
+/// One that stays; with checkpoints, and begun with the one that is given.
+fn staying(on: Isolation, checkpoint: Option<Option<&[u8]>>) -> Deed {
+    let mut deed = Deed::new(on, "nothing");
+    deed.start.start.resident = Some(Resident {
+        checkpoints: checkpoint.is_some(),
+        restore: checkpoint.flatten().map(|c| c.len() as u64),
+    });
+    deed.tail = checkpoint.flatten().unwrap_or_default().to_vec();
+    deed
 }
 
 fn a_checkpoint_is_handed_over_and_back(on: Isolation) {
-    let deed = Deed::new(on, "nothing");
+    let deed = staying(on, Some(None));
     let tending = deed.begin();
+    tending.wait_until_ready();
     tending.feed_batch(&deed.batches[0]);
-    tending.feed(&Feed::Save);
-    assert_eq!(tending.released().0, Release::Batch);
-    let (release, state) = tending.released();
-    assert_eq!(
-        (release, state.as_slice()),
-        (Release::State, &3_u64.to_le_bytes()[..])
-    );
+    end_window(&tending, 1);
+    let state = tending.window().2.unwrap();
+    assert_eq!(state, 3_u64.to_le_bytes());
     drop(tending);
-    let tending = deed.begin();
-    tending.feed_with(&Feed::Restore, &state, &[]);
+    let tending = staying(on, Some(Some(&state))).begin();
     tending.feed(&Feed::Finish);
     let answer = tending.outcome().answer();
     assert_eq!(
         (&answer["rows"], &answer["seen"][1]),
         (&json!(3), &json!("restore 3"))
     );
-    let tending = deed.begin();
-    tending.feed_with(&Feed::Restore, &vec![0; 70 << 10], &[]);
+    let tending = staying(on, Some(Some(&[0; 70 << 10]))).begin();
     let exit = tending.outcome().ended().exit.clone();
     assert!(matches!(exit, Exit::Killed { .. }), "{exit}");
+}
+
+fn one_that_keeps_no_checkpoints_does_not_stay(on: Isolation) {
+    let mut run = start(on);
+    run.start.resident = Some(Resident {
+        checkpoints: true,
+        restore: None,
+    });
+    let tending = Tending::begin(&image("hello"), &run, &json!({}));
+    match tending.outcome().end {
+        Err(Refused::Image { reason }) => assert!(reason.contains("no checkpoints"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
 }
 
 fn misuse(deed: Deed) -> String {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use fades_task::exit::{Clock, Exit};
 use fades_task::limits::Isolation;
-use fades_task::message::{Ended, Feed, Refused, Release, TenderReport, TenderRequest};
+use fades_task::message::{Ended, Feed, Refused, Release, Resident, TenderReport, TenderRequest};
 use fades_task::quantity::{Duration as Span, Size};
 use fades_task::shell::Class;
 use fades_wire::Channel;
@@ -38,6 +38,18 @@ fn ended(shell: &Shell) -> (Ended, Vec<u8>) {
         match frame.message {
             TenderReport::Ended(ended) => return (*ended, frame.blob),
             TenderReport::Ready { .. } | TenderReport::Log { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// The number of the window for which a function has answered.
+fn answered_window(shell: &Shell) -> u64 {
+    loop {
+        let frame = shell.control.receive::<TenderReport>(soon()).unwrap();
+        match frame.expect("the tender is gone").message {
+            TenderReport::Window { id, .. } => return id,
+            TenderReport::Ready { .. } => {}
             other => panic!("{other:?}"),
         }
     }
@@ -179,7 +191,7 @@ fn a_run_without_a_shell_is_no_request() {
 fn a_function_at_rest_uses_up_no_time_and_a_busy_one_does(on: Isolation) {
     let limit = Duration::from_millis(60);
     let mut run = start(on);
-    run.start.resident = true;
+    run.start.resident = Some(Resident::default());
     run.start.limits.time = Span(limit.as_nanos() as u64);
     let misbehave = template(&run, "misbehave");
     let rested = |deed: &str| {
@@ -192,8 +204,7 @@ fn a_function_at_rest_uses_up_no_time_and_a_busy_one_does(on: Isolation) {
             std::thread::sleep(until - Instant::now());
             let window = Feed::WindowEnd { id, from: 0, to: 1 };
             data.send(&window, &[], &[]).unwrap();
-            let frame = data.receive::<Release>(soon()).unwrap().unwrap();
-            assert!(matches!(frame.message, Release::Answer { .. }));
+            assert_eq!(answered_window(&shell), id);
         }
         (shell, data)
     };

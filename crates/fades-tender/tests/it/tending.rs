@@ -76,7 +76,7 @@ pub(crate) fn start(isolation: Isolation) -> Run {
             template: 1,
             simd: fades_abi::boot::simd::AVX512,
             limits: Limits::default(),
-            resident: false,
+            resident: None,
             zone: "UTC".to_owned(),
             offsets: vec![(i64::MIN, 0)],
             dtos: vec!["data".parse().unwrap()],
@@ -228,6 +228,27 @@ impl Tending {
         }
     }
 
+    /// What the orchestrator is told of a window: its number, answer and
+    /// checkpoint, and what it took.
+    pub(crate) fn window(&self) -> (u64, Value, Option<Vec<u8>>, Ended) {
+        let frame = self.shell.control.receive::<TenderReport>(soon()).unwrap();
+        let frame = frame.expect("the tender is gone");
+        let TenderReport::Window {
+            id,
+            ended,
+            checkpoint_bytes,
+        } = frame.message
+        else {
+            panic!("{:?}", frame.message);
+        };
+        let (values, rest) = frame.blob.split_at(ended.answer_bytes as usize);
+        let (_, checkpoint) = rest.split_at(ended.readings_bytes as usize);
+        assert_eq!(checkpoint.len() as u64, checkpoint_bytes.unwrap_or(0));
+        let checkpoint = checkpoint_bytes.map(|_| checkpoint.to_vec());
+        let answer = fades_task::cbor::decode(values).unwrap_or_default();
+        (id, answer, checkpoint, *ended)
+    }
+
     /// What the broker is told next.
     pub(crate) fn released(&self) -> (Release, Vec<u8>) {
         let frame = self
@@ -365,6 +386,8 @@ pub(crate) fn read_only(bytes: &[u8], length: u64) -> OwnedFd {
 pub(crate) struct Deed {
     pub(crate) start: Run,
     pub(crate) params: Value,
+    /// What follows the parameters: the checkpoint with which it goes on.
+    pub(crate) tail: Vec<u8>,
     pub(crate) batches: Vec<OwnedFd>,
 }
 
@@ -377,6 +400,7 @@ impl Deed {
                 ..start(isolation)
             },
             params: serde_json::json!({ "do": deed }),
+            tail: Vec::new(),
             batches: vec![batch(0, &[1.0, 2.0, 3.0])],
         }
     }
@@ -398,11 +422,10 @@ impl Deed {
 
     /// Starts it, without any event.
     pub(crate) fn begin(&self) -> Tending {
-        Tending::begin(
-            &crate::images::image("misbehave"),
-            &self.start,
-            &self.params,
-        )
+        let mut blob = fades_task::cbor::encode(&self.params);
+        blob.extend(&self.tail);
+        let image = crate::images::image("misbehave");
+        Tending::begin_with(File::open(image).unwrap(), &self.start, &blob)
     }
 
     /// Runs it with all its batches to its end.

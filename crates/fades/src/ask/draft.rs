@@ -89,6 +89,7 @@ pub(crate) fn from_options(
             limits: fades_task::limits::Limits::default(),
         },
         schedule: None,
+        window: None,
         deliver: Vec::new(),
     }
 }

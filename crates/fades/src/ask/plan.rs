@@ -32,7 +32,7 @@ pub(crate) fn text(plan: &Plan, mtw: &Mtw, session: &Session) -> String {
     line("memory", &plan.memory.to_string());
     mtw.retrieve
         .iter()
-        .for_each(|r| line("retrieve", &show::retrieve(r)));
+        .for_each(|r| line("retrieve", &show::retrieve(r, mtw)));
     for preview in &plan.retrieve {
         line("matches", &matches(preview));
     }

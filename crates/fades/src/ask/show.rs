@@ -62,15 +62,22 @@ fn lines(summary: &TaskSummary, task: &Mtw) -> Vec<(&'static str, String)> {
     lines.push(("expires", moment(credentials.expires)));
     lines.push(("zone", credentials.zone.to_string()));
     lines.extend(credentials.finish_within.map(|d| ("within", d.to_string())));
+    let skipped = match summary.skipped {
+        0 => String::new(),
+        n => format!("; {n} times left out"),
+    };
     if let Some(schedule) = &task.schedule {
-        let skipped = match summary.skipped {
-            0 => String::new(),
-            n => format!("; {n} times left out"),
-        };
         lines.push(("schedule", format!("{schedule}{skipped}")));
     }
+    if let Some(window) = &task.window {
+        lines.push(("windows", format!("{window}{skipped}")));
+    }
     lines.extend(summary.due.map(|t| ("due", moment(t))));
-    lines.extend(task.retrieve.iter().map(|r| ("retrieve", retrieve(r))));
+    lines.extend(
+        task.retrieve
+            .iter()
+            .map(|r| ("retrieve", retrieve(r, task))),
+    );
     let function = &task.function;
     lines.push(("function", function.image.to_string()));
     if !function.params.is_empty() {
@@ -103,7 +110,7 @@ fn names(names: &[fades_task::identity::Name]) -> String {
 }
 
 /// A DTO in one line.
-pub(crate) fn retrieve(r: &Retrieve) -> String {
+pub(crate) fn retrieve(r: &Retrieve, task: &Mtw) -> String {
     let mut parts = vec![format!("{}:", r.name)];
     let patterns = [
         ("kind", &r.kind),
@@ -133,7 +140,10 @@ pub(crate) fn retrieve(r: &Retrieve) -> String {
             parts.extend(count.map(|n| format!("up to {n} readings")));
         }
         (Some(last), ..) => parts.push(format!("the last {last}")),
-        (None, None, None) => parts.push("all times".to_owned()),
+        (None, None, None) => parts.push(match task.window {
+            Some(_) => "of each window".to_owned(),
+            None => "all times".to_owned(),
+        }),
         (None, from, to) => {
             parts.extend(from.map(|t| format!("from {}", moment(t))));
             parts.extend(to.map(|t| format!("to {}", moment(t))));

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use fades_orc::api::types::{FunctionList, Plan, TaskSummary};
 use fades_task::identity::{Digest, ImageRef, Name};
 use fades_task::limits::Isolation;
-use fades_task::mtw::{Deliver, Mtw};
+use fades_task::mtw::{Deliver, Lifetime, Mtw};
 use fades_task::quantity::{Duration, Size};
 use fades_task::schedule::{Cron, Schedule};
 use fades_task::time::{Time, Zone};
+use fades_task::window::Window;
 use fades_trust::envelope::Envelope;
 use fades_trust::task::sign_task;
 use hyper::{Method, StatusCode};
@@ -74,7 +75,7 @@ struct MoreArgs {
     /// Audience: names or labels of nodes
     #[arg(long = "for", value_name = "NAME")]
     audience: Vec<Name>,
-    /// For how long the task may be accepted, and its schedule stands
+    /// For how long the task may be accepted, and runs again
     #[arg(long, value_name = "DURATION")]
     expires: Option<Duration>,
     /// Higher runs earlier where the node looks at it
@@ -92,6 +93,12 @@ struct MoreArgs {
     /// Run again at the times of a cron pattern, such as "30 6 * * MON-FRI"
     #[arg(long, value_name = "PATTERN")]
     cron: Option<Cron>,
+    /// The function stays, and answers for each window of this length, such as 1m
+    #[arg(long, value_name = "DURATION", conflicts_with_all = ["every", "cron"])]
+    window: Option<Duration>,
+    /// A window begins this often, when windows are to overlap
+    #[arg(long, value_name = "DURATION", requires = "window")]
+    step: Option<Duration>,
     /// What a day is, such as Europe/London
     #[arg(long, value_name = "ZONE")]
     zone: Option<Zone>,
@@ -125,7 +132,7 @@ fn isolation(word: &str) -> Result<Isolation, String> {
     }
 }
 
-/// How long a task with a schedule stands when nothing else is said.
+/// How long a task that runs again stands when nothing else is said.
 const STANDS_FOR: Duration = Duration::from_secs(30 * 86_400);
 
 /// Carries out `fades submit`.
@@ -165,10 +172,10 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Outcome, Problem> {
     Ok(Outcome::Done)
 }
 
-/// When a task with a schedule is due next.
+/// When a task that stands has its next run.
 fn next(mtw: &Mtw) -> Option<Time> {
-    let schedule = mtw.schedule.as_ref()?;
-    schedule.after(crate::session::now(), &mtw.task.zone)
+    let next = mtw.times()?.after(crate::session::now(), &mtw.task.zone)?;
+    Some(next.after(mtw.window.map_or(Duration(0), |window| window.grace)))
 }
 
 /// A task that somebody signed before.
@@ -252,9 +259,20 @@ impl MoreArgs {
                 cron: self.cron.clone(),
                 catch_up: catch_up.unwrap_or_default(),
             });
-            if self.expires.is_none() {
-                task.expires = crate::session::now().after(STANDS_FOR);
-            }
+        }
+        if let Some(length) = self.window {
+            function.lifetime = Lifetime::Persistent;
+            let every = self.step.unwrap_or(length);
+            let before = mtw.window.take();
+            mtw.window = Some(Window {
+                every,
+                length: (length != every).then_some(length),
+                ..before.unwrap_or_else(|| Window::every(every))
+            });
+        }
+        let stands = self.every.is_some() || self.cron.is_some() || self.window.is_some();
+        if stands && self.expires.is_none() {
+            task.expires = crate::session::now().after(STANDS_FOR);
         }
         if !self.isolation.is_empty() {
             function.isolation.clone_from(&self.isolation);

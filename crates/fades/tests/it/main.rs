@@ -23,6 +23,7 @@ mod refusals;
 mod reload;
 mod secrets;
 mod stage;
+mod staying;
 mod supervision;
 mod trying;
 mod watching;

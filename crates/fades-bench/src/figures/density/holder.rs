@@ -15,7 +15,7 @@ use crate::bench::Bench;
 use crate::fault::Fault;
 use crate::figures::wake::{resident, woken};
 use crate::memory::Memory;
-use crate::shells::{Function, Resting};
+use crate::shells::{Fed, Function, Resting};
 use crate::turns::microseconds;
 
 /// What it is told.

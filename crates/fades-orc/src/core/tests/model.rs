@@ -391,6 +391,7 @@ impl World {
                 self.timers.insert((at, self.timers_set), timer);
             }
             Effect::Spawn(_)
+            | Effect::GoOn { .. }
             | Effect::Deliver { .. }
             | Effect::Dispatched { .. }
             | Effect::Start(Part::Courier)

@@ -98,3 +98,37 @@ fn a_task_that_has_ended_has_no_runs() {
     assert!(!spawns(&store, &spawn(5, 0)));
     assert_eq!(store.unfinished().unwrap(), []);
 }
+
+/// Ends a run of the task, whose function goes on with `checkpoint`.
+fn answers(store: &Store, spawn: &Spawn, checkpoint: Option<&[u8]>) -> bool {
+    let mut ending = super::ending(spawn.run.as_str(), &[0x18, 0x2a]);
+    ending.checkpoint = checkpoint.map(<[u8]>::to_vec);
+    let stored = store.store(&[Write::End(Box::new(ending))], &[]);
+    stored.unwrap().applied[0]
+}
+
+#[test]
+fn a_checkpoint_is_stored_with_the_answer_of_its_window_and_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    stands(&store);
+    let checkpoint = |store: &Store| store.checkpoint(&name("air")).unwrap();
+    assert_eq!(checkpoint(&store), None);
+    let runs = [spawn(5, 0), spawn(10, 0), spawn(15, 0)];
+    for run in &runs {
+        assert!(spawns(&store, run));
+    }
+    assert!(answers(&store, &runs[0], Some(&[1])));
+    assert_eq!(checkpoint(&store), Some(vec![1]));
+    // A window that failed has none, and a second end of one that ended counts for nothing.
+    assert!(answers(&store, &runs[1], None));
+    assert!(!answers(&store, &runs[0], Some(&[9])));
+    assert!(!answers(&store, &runs[1], Some(&[9])));
+    assert_eq!(checkpoint(&store), Some(vec![1]));
+    assert!(answers(&store, &runs[2], Some(&[])));
+    drop(store);
+    let store = Store::open(folder.path()).unwrap();
+    assert_eq!(checkpoint(&store), Some(vec![]));
+    assert!(end(&store, "air", &[0x18, 0x2a]).unwrap());
+    assert_eq!(checkpoint(&store), None, "the task has ended");
+}

@@ -180,6 +180,7 @@ fn template(text: &[u8], further: Vec<Segment>) -> Template {
             name: "reset".to_owned(),
             stack: 4 * PAGE,
             memory_min: 0,
+            checkpoints: false,
         },
         entry: GuestAddr(TEXT),
         segments,

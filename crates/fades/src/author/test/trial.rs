@@ -120,7 +120,7 @@ impl Trial<'_> {
             template: 1,
             simd: SIMD,
             limits: self.limits,
-            resident: false,
+            resident: None,
             zone: self.zone.name().to_owned(),
             offsets: self.zone.offsets(from, to),
             dtos: dtos.or_problem(String::new)?.into_iter().collect(),
@@ -191,6 +191,7 @@ fn listen(control: &Channel, mut log: impl FnMut(u32, &str)) -> Result<Last, Pro
             TenderReport::Refused(refused) => return Ok(Err(refused)),
             TenderReport::Template { .. }
             | TenderReport::Shell { .. }
+            | TenderReport::Window { .. }
             | TenderReport::Clean { .. } => {
                 return Err(Problem::new("the tender said what it was not asked"));
             }
@@ -247,6 +248,7 @@ impl Broker {
 
     fn retrieve(&self, dto: Dto, data: &Channel) -> Result<(), Problem> {
         let request = BrokerRequest::Retrieve {
+            of: None,
             run: 1,
             dtos: vec![dto],
             window: CHUNK,

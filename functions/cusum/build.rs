@@ -1,0 +1,4 @@
+//! Links the function as an image.
+fn main() {
+    fades_build::image();
+}
