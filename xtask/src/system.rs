@@ -18,6 +18,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("coap-client-openssl", "libcoap3-bin"),
     ("mosquitto", "mosquitto"),
     ("mosquitto_sub", "mosquitto-clients"),
+    ("openssl", "openssl"),
     ("xz", "xz-utils"),
 ];
 

@@ -5,7 +5,6 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,8 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fades_orc::api::types::{IsolationInfo, Reloaded};
-use fades_orc::config::{BrokerConfig, NodeConfig, Reread};
+use fades_orc::config::{BrokerConfig, Listen, NodeConfig, Reread};
 use fades_orc::node::Node;
+use fades_orc::tls::TlsFiles;
 use fades_task::cbor;
 use fades_task::coverage::Coverage;
 use fades_task::exit::Exit;
@@ -82,8 +82,16 @@ fn reread(folder: &Path) -> Result<(NodeConfig, Reloaded), String> {
 fn config(folder: &Path) -> Outcome<NodeConfig> {
     let text = std::fs::read_to_string(folder.join("node.json"))?;
     let settings: Value = serde_json::from_str(&text)?;
-    let listen: Option<SocketAddr> = match settings["listen"].as_str() {
-        Some(address) => Some(address.parse()?),
+    let listen = match settings["listen"].as_str() {
+        Some(address) => Some(Listen {
+            address: address.parse()?,
+            tls: TlsFiles {
+                certificate: folder.join("tls/node.crt"),
+                key: folder.join("tls/node.key"),
+                clients: folder.join("tls/clients.crt"),
+                revoked: Some(folder.join("tls/revoked.crl")).filter(|path| path.exists()),
+            },
+        }),
         None => None,
     };
     Ok(NodeConfig {

@@ -6,6 +6,7 @@
 
 pub(crate) mod auth;
 mod backup;
+mod certified;
 mod connection;
 mod events;
 mod follow;
@@ -16,6 +17,7 @@ mod operator;
 mod page;
 mod plan;
 pub(crate) mod problem;
+mod remote;
 mod routes;
 mod scheduling;
 mod seats;

@@ -21,6 +21,7 @@ pub use self::reload::{Reader, Reread, is_live};
 use crate::api::types::IsolationInfo;
 use crate::core::{Capacity, Rules};
 pub use crate::notify::Notify;
+use crate::tls::TlsFiles;
 
 /// Most tasks that may wait.
 pub const QUEUE_MAX: u64 = 10_000;
@@ -46,8 +47,8 @@ pub struct NodeConfig {
     pub trust: PathBuf,
     /// Path of the API's Unix socket.
     pub socket: PathBuf,
-    /// Loopback address on which the API listens besides.
-    pub listen: Option<SocketAddr>,
+    /// Where the API listens besides, if it does.
+    pub listen: Option<Listen>,
     /// The tender's program.
     pub tender: PathBuf,
     /// The broker.
@@ -103,6 +104,15 @@ impl NodeConfig {
             allowances: self.allowances.clone(),
         }
     }
+}
+
+/// Listening over TCP: there is none without certificates of both sides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listen {
+    /// The address.
+    pub address: SocketAddr,
+    /// The node's certificate, and whose it takes.
+    pub tls: TlsFiles,
 }
 
 /// How to start the courier, and what to tell it.

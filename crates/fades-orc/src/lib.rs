@@ -23,3 +23,4 @@ mod samples;
 mod shared;
 pub mod shell;
 pub mod store;
+pub mod tls;

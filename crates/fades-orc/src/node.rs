@@ -17,9 +17,10 @@ use crate::api::server::{Api, Server};
 use crate::api::types::Reloaded;
 use crate::config::NodeConfig;
 use crate::core::Task;
-use crate::driver::{Driver, Input};
+use crate::driver::{Driver, Input, wall_time};
 use crate::shared::Shared;
 use crate::store::{Store, StoreError, StoredTask};
+use crate::tls::{Tls, TlsError};
 
 /// The first broker has this long to become ready.
 const BROKER_WITHIN: Duration = Duration::from_secs(30);
@@ -36,6 +37,9 @@ pub enum NodeError {
     /// The API's addresses.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The certificates of the API.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The table of trusted keys.
     #[error("{path}: {reason}")]
     Trust {
@@ -119,8 +123,12 @@ impl Node {
             reason,
         })?;
         let store = Arc::new(Store::open(&config.folder)?);
-        let listeners = Listeners::bind(&config.socket, config.listen)?;
         let shared = Arc::new(Shared::new(Arc::clone(&config)));
+        if let Some(listen) = &config.listen {
+            shared.set_tls(Tls::load(&listen.tls, wall_time())?);
+        }
+        let address = config.listen.as_ref().map(|l| l.address);
+        let listeners = Listeners::bind(&config.socket, address)?;
         let (inputs, receiver) = channel();
         let unfinished = store.unfinished()?;
         let outbox = store.outbox()?;

@@ -7,13 +7,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use fades_task::identity::Name;
 use tokio::sync::watch;
 
+use crate::api::problem::chain;
 use crate::api::types::{
     BrokerInfo, CgroupInfo, CourierInfo, LogLine, Logs, NodeHealth, Reloaded, ShellsInfo,
     TenderInfo,
 };
 use crate::config::NodeConfig;
 use crate::core::RunId;
-use crate::driver::Input;
+use crate::driver::{Input, wall_time};
+use crate::tls::Tls;
 
 /// What is going on right now; nothing of it survives the process.
 #[derive(Debug, Default)]
@@ -137,6 +139,8 @@ pub(crate) struct Shared {
     config: Mutex<Arc<NodeConfig>>,
     /// Nothing runs any more, and nothing will.
     drained: watch::Sender<bool>,
+    /// The certificates, where the API listens over TCP.
+    tls: Mutex<Option<Arc<Tls>>>,
     /// The node is about to end.
     ending: watch::Sender<bool>,
     /// The driver has ended.
@@ -149,6 +153,7 @@ impl Shared {
             live: Mutex::default(),
             config: Mutex::new(config),
             drained: watch::Sender::new(false),
+            tls: Mutex::default(),
             ending: watch::Sender::new(false),
             ended: watch::Sender::new(false),
         }
@@ -160,6 +165,20 @@ impl Shared {
 
     pub(crate) fn config(&self) -> Arc<NodeConfig> {
         Arc::clone(&self.held())
+    }
+
+    /// The certificates as they are now.
+    pub(crate) fn tls(&self) -> Option<Arc<Tls>> {
+        self.tls_held().clone()
+    }
+
+    pub(crate) fn set_tls(&self, tls: Tls) {
+        *self.tls_held() = Some(Arc::new(tls));
+    }
+
+    fn tls_held(&self) -> MutexGuard<'_, Option<Arc<Tls>>> {
+        // It is replaced in one piece.
+        self.tls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn held(&self) -> MutexGuard<'_, Arc<NodeConfig>> {
@@ -175,7 +194,7 @@ impl Shared {
         if let Some(notify) = &config.notify {
             notify.reloading();
         }
-        let read = (reread.0)();
+        let read = (reread.0)().and_then(|(new, reloaded)| self.take(&config, &new, reloaded));
         if let Some(notify) = &config.notify {
             // It goes on, whatever came of it.
             notify.ready(match &read {
@@ -183,12 +202,12 @@ impl Shared {
                 Err(_) => "takes tasks; the configuration is wrong, and the old one holds",
             });
         }
-        let (new, mut reloaded) = match read {
+        let (taken, mut reloaded) = match read {
             Ok(read) => read,
             Err(reason) => return Some(Err(reason)),
         };
         reloaded.started = self.live().given_up();
-        *config = Arc::new(config.taking(&new));
+        *config = Arc::new(taken);
         // Nobody listens when the node ends.
         let _ = inputs.send(Input::Reload(Arc::clone(&config)));
         Some(Ok(reloaded))
@@ -200,6 +219,31 @@ impl Shared {
 
     pub(crate) fn drained(&self) -> watch::Receiver<bool> {
         self.drained.subscribe()
+    }
+
+    /// What the node goes by from now on, certificates included.
+    fn take(
+        &self,
+        config: &NodeConfig,
+        new: &NodeConfig,
+        mut reloaded: Reloaded,
+    ) -> Result<(NodeConfig, Reloaded), String> {
+        let taken = config.taking(new);
+        if self.reload_tls(&taken)? {
+            reloaded.changed.push("certificates".to_owned());
+        }
+        Ok((taken, reloaded))
+    }
+
+    /// Reads the certificates anew; whether they are others now.
+    fn reload_tls(&self, config: &NodeConfig) -> Result<bool, String> {
+        let Some(listen) = &config.listen else {
+            return Ok(false);
+        };
+        let new = Tls::load(&listen.tls, wall_time()).map_err(|e| chain(&e))?;
+        let changed = self.tls().is_none_or(|old| !old.is_like(&new));
+        self.set_tls(new);
+        Ok(changed)
     }
 
     pub(crate) fn end(&self) {

@@ -9,6 +9,7 @@ pub(crate) mod plan;
 pub(crate) mod ps;
 pub(crate) mod render;
 pub(crate) mod result;
+mod secure;
 pub(crate) mod show;
 mod signed;
 pub(crate) mod stream;

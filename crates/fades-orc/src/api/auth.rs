@@ -1,8 +1,9 @@
 //! Who asks, and what they may.
 //!
 //! The operator is whoever reaches the Unix socket as the node's own user or
-//! as root; the operator may read and cancel. Everybody else carries a signed
-//! request. Submitting and publishing need the signature of the envelope in
+//! as root; the operator may read and cancel. Over TCP the certificate says who
+//! asks. Everybody else carries a signed request, and whoever carries one is
+//! who signed it. Submitting and publishing need the signature of the envelope in
 //! any case, so the operator cannot do either without a key.
 
 use std::collections::BTreeMap;
@@ -18,9 +19,11 @@ use fades_trust::request::{VerifiedRequest, from_header, verify_request};
 use fades_trust::task::Audience;
 use fades_trust::trust::{Role, TrustStore};
 
+use super::certified::Certificate;
 use super::problem::{BUSY, FAILED, FORBIDDEN, UNSIGNED};
 use super::server::Api;
 use super::types::Problem;
+use crate::tls::Claims;
 
 /// Most nonces that are remembered.
 const NONCES_MAX: usize = 4_096;
@@ -29,10 +32,12 @@ const NONCES_MAX: usize = 4_096;
 const NONCES_FEW: usize = 512;
 
 /// The other end of a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) enum Peer {
     /// A process of this host, by its user.
     User(u32),
+    /// The holder of a certificate.
+    Certificate(Arc<Certificate>),
     /// Anybody.
     Unknown,
 }
@@ -42,6 +47,8 @@ pub(super) enum Peer {
 pub(super) enum Caller {
     Operator,
     Signed(Box<VerifiedRequest>),
+    /// The holder of a certificate, and what it says.
+    Certified(Arc<Certificate>, Claims),
 }
 
 /// Parses the table of trusted keys; the text of an error names what is wrong.
@@ -139,8 +146,10 @@ impl Api {
     /// Whether the key of somebody who was let in is still the same, and still
     /// trusted.
     pub(super) fn still_trusts(&self, caller: &Caller, now: Time) -> bool {
-        let Caller::Signed(request) = caller else {
-            return true;
+        let request = match caller {
+            Caller::Operator => return true,
+            Caller::Certified(certificate, _) => return self.still_takes(certificate).is_ok(),
+            Caller::Signed(request) => request,
         };
         let key = request.key();
         let expired = key.not_after.is_some_and(|end| end <= now);
@@ -148,18 +157,39 @@ impl Api {
         !expired && self.trust().is_ok_and(trusted)
     }
 
+    /// Whether a certificate would still be let in.
+    fn still_takes(&self, certificate: &Certificate) -> Result<(), Problem> {
+        let lost = |reason: String| {
+            let detail = format!("your certificate is no longer taken: {reason}");
+            Problem::new(UNSIGNED, detail)
+        };
+        let tls = self.shared.tls();
+        let tls = tls.ok_or_else(|| lost("the node takes none".to_owned()))?;
+        certificate.still_taken(&tls).map_err(lost)
+    }
+
+    /// Who sent a request without a signature.
+    fn by_connection(&self, parts: &Parts) -> Result<Caller, Problem> {
+        let peer = parts.extensions.get::<ConnectInfo<Peer>>();
+        match peer.map(|info| &info.0) {
+            Some(Peer::User(user)) if *user == 0 || *user == self.user => Ok(Caller::Operator),
+            Some(Peer::Certificate(certificate)) => {
+                self.still_takes(certificate)?;
+                let claims = certificate.claims.clone();
+                let claims = claims.map_err(|e| Problem::new(UNSIGNED, e.to_string()))?;
+                Ok(Caller::Certified(Arc::clone(certificate), claims))
+            }
+            Some(Peer::User(_) | Peer::Unknown) | None => Err(Problem::new(
+                UNSIGNED,
+                "sign the request with a key that this node trusts (Authorization: FADES …), or ask as the node's own user over its socket",
+            )),
+        }
+    }
+
     /// Who sent the request with these headers.
     pub(super) fn caller(&self, parts: &Parts) -> Result<Caller, Problem> {
-        let peer = parts.extensions.get::<ConnectInfo<Peer>>();
-        let peer = peer.map_or(Peer::Unknown, |info| info.0);
         let Some(header) = parts.headers.get(AUTHORIZATION) else {
-            return match peer {
-                Peer::User(user) if user == 0 || user == self.user => Ok(Caller::Operator),
-                Peer::User(_) | Peer::Unknown => Err(Problem::new(
-                    UNSIGNED,
-                    "sign the request with a key that this node trusts (Authorization: FADES …), or ask as the node's own user over its socket",
-                )),
-            };
+            return self.by_connection(parts);
         };
         let envelope = from_header(header.to_str().unwrap_or_default())
             .map_err(fades_trust::refusal::Refusal::from)?;
@@ -174,11 +204,35 @@ impl Api {
 }
 
 impl Caller {
+    /// What tells them from others; nothing does of operators on the socket.
+    pub(super) fn id(&self) -> Option<Digest> {
+        match self {
+            Self::Operator => None,
+            Self::Signed(request) => Some(request.key().public.id()),
+            Self::Certified(certificate, _) => Some(certificate.fingerprint),
+        }
+    }
+
+    /// The services whose tasks they may hand in and cancel.
+    fn own_services(&self) -> &[Name] {
+        match self {
+            Self::Operator => &[],
+            Self::Signed(request) if request.key().has(Role::Submit) => &request.key().services,
+            Self::Signed(_) => &[],
+            Self::Certified(_, claims) => &claims.services,
+        }
+    }
+
     /// Whether they may read.
     pub(super) fn may_read(&self) -> Result<(), Problem> {
         match self {
             Self::Operator => Ok(()),
             Self::Signed(request) => Ok(request.require(Role::Read)?),
+            Self::Certified(_, claims) if claims.operator || claims.reader => Ok(()),
+            Self::Certified(..) => Err(Problem::new(
+                FORBIDDEN,
+                "this certificate may not read what concerns others: it needs the name urn:fades:reader",
+            )),
         }
     }
 
@@ -186,6 +240,7 @@ impl Caller {
     pub(super) fn may_plan(&self) -> Result<(), Problem> {
         match self {
             Self::Signed(request) if request.key().has(Role::Submit) => Ok(()),
+            Self::Certified(_, claims) if !claims.services.is_empty() => Ok(()),
             _ => self.may_read(),
         }
     }
@@ -193,25 +248,21 @@ impl Caller {
     /// Whether they may read what concerns tasks of `service`: its own tasks
     /// are open to whoever may submit them.
     pub(super) fn may_read_of(&self, service: &Name) -> Result<(), Problem> {
-        match self {
-            Self::Signed(request)
-                if request.key().has(Role::Submit) && request.require_service(service).is_ok() =>
-            {
-                Ok(())
-            }
-            _ => self.may_read(),
+        match self.own_services().contains(service) {
+            true => Ok(()),
+            false => self.may_read(),
         }
     }
 
     /// The services whose tasks they may read; `None` is all of them.
     pub(super) fn services(&self) -> Result<Option<Vec<Name>>, Problem> {
-        match self {
-            Self::Signed(request)
-                if request.key().has(Role::Submit) && !request.key().has(Role::Read) =>
-            {
-                Ok(Some(request.key().services.clone()))
-            }
-            _ => self.may_read().map(|()| None),
+        let submits = match self {
+            Self::Signed(request) => request.key().has(Role::Submit),
+            Self::Operator | Self::Certified(..) => !self.own_services().is_empty(),
+        };
+        match self.may_read() {
+            Err(_) if submits => Ok(Some(self.own_services().to_vec())),
+            may => may.map(|()| None),
         }
     }
 
@@ -219,9 +270,10 @@ impl Caller {
     pub(super) fn may_operate(&self) -> Result<(), Problem> {
         match self {
             Self::Operator => Ok(()),
-            Self::Signed(_) => Err(Problem::new(
+            Self::Certified(_, claims) if claims.operator => Ok(()),
+            Self::Signed(_) | Self::Certified(..) => Err(Problem::new(
                 FORBIDDEN,
-                "only the node's own user or root may do this, over the node's socket",
+                "only the node's own user or root may do this, over the node's socket, or who has a certificate with the name urn:fades:operator",
             )),
         }
     }
@@ -234,6 +286,12 @@ impl Caller {
                 request.require(Role::Submit)?;
                 Ok(request.require_service(service)?)
             }
+            Self::Certified(_, claims) if claims.operator => Ok(()),
+            Self::Certified(_, claims) if claims.services.contains(service) => Ok(()),
+            Self::Certified(..) => Err(Problem::new(
+                FORBIDDEN,
+                format!("this certificate may not cancel tasks of {service}"),
+            )),
         }
     }
 
@@ -242,6 +300,14 @@ impl Caller {
         match self {
             Self::Operator => "the node's operator".to_owned(),
             Self::Signed(request) => format!("key {}", request.key().name),
+            Self::Certified(certificate, claims) => {
+                let as_whom = match (claims.operator, claims.services.first()) {
+                    (true, _) => "an operator's".to_owned(),
+                    (false, Some(service)) => format!("service {service}'s"),
+                    (false, None) => "a reader's".to_owned(),
+                };
+                format!("{as_whom} certificate {}", certificate.fingerprint.short())
+            }
         }
     }
 }

@@ -21,7 +21,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::UnixListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Sleep, sleep};
 use tower_service::Service;
@@ -85,18 +85,11 @@ impl Door {
         self.until_empty().await;
     }
 
-    /// Lets in who comes over TCP, until the node ends.
-    pub(super) async fn remote(self, listener: TcpListener) {
-        while let Some(place) = self.place().await {
-            match self.unless_ending(listener.accept()).await {
-                Some(Ok((stream, _))) => {
-                    tokio::spawn(self.clone().serve(stream, Peer::Unknown, place));
-                }
-                Some(Err(e)) => not_accepted(&e).await,
-                None => break,
-            }
-        }
-        self.until_empty().await;
+    /// The same with other answers.
+    pub(super) fn with(&self, router: Router) -> Self {
+        let mut other = self.clone();
+        other.router = router;
+        other
     }
 
     /// A place for a connection; none when the node ends.
@@ -106,7 +99,12 @@ impl Door {
         self.unless_ending(place).await?.ok()
     }
 
-    async fn unless_ending<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+    /// A place, if one is free.
+    pub(super) fn free_place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.places).try_acquire_owned().ok()
+    }
+
+    pub(super) async fn unless_ending<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let mut ending = self.ending.clone();
         tokio::select! {
             biased;
@@ -116,21 +114,21 @@ impl Door {
     }
 
     /// Waits until all connections have ended.
-    async fn until_empty(&self) {
+    pub(super) async fn until_empty(&self) {
         // As above.
         let _ = self.places.acquire_many(self.most).await;
     }
 
     /// Answers what is asked on a connection, one request after the other.
-    async fn serve(
+    pub(super) async fn serve(
         mut self,
         stream: impl AsyncRead + AsyncWrite + Unpin,
         peer: Peer,
-        place: OwnedSemaphorePermit,
+        place: impl Send,
     ) {
         let router = self.router;
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-            request.extensions_mut().insert(ConnectInfo(peer));
+            request.extensions_mut().insert(ConnectInfo(peer.clone()));
             // A router is always ready.
             router.clone().call(request)
         });
@@ -158,7 +156,7 @@ impl Door {
 }
 
 /// Most often there are no descriptors: others end and give theirs back.
-async fn not_accepted(error: &io::Error) {
+pub(super) async fn not_accepted(error: &io::Error) {
     warn!(reason = %error, "a connection could not be accepted");
     sleep(PAUSE).await;
 }

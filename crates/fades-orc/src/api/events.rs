@@ -119,7 +119,7 @@ impl Watcher {
         // never left out.
         let task = task.map(|id| readable_by(&api, &id, &caller));
         let task = task.transpose()?;
-        let seat = api.seats.take(&caller)?;
+        let seat = api.seat(&caller)?;
         let seen = last_seen(&parts.headers);
         let mut watcher = Self {
             ending: api.shared.ending(),
@@ -190,7 +190,7 @@ impl Watcher {
     /// Takes what has changed; whether there was anything.
     fn gather(&mut self) -> bool {
         if !self.api.still_trusts(&self.caller, wall_time()) {
-            self.end("the key is no longer trusted as it was");
+            self.end("the key or the certificate is no longer trusted as it was");
             return true;
         }
         let Ok(news) = self.api.store.feed().after(self.place) else {

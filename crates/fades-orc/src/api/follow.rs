@@ -68,7 +68,7 @@ impl Follower {
     fn begin(api: Arc<Api>, task: Name, parts: &Parts) -> Result<Self, Problem> {
         let caller = api.caller(parts)?;
         readable_by(&api, &task, &caller)?;
-        let seat = api.seats.take(&caller)?;
+        let seat = api.seat(&caller)?;
         let last = last_seen(&parts.headers).and_then(seen);
         let logged = api.shared.live().logged();
         Ok(Self {
@@ -101,7 +101,7 @@ impl Follower {
     /// Takes what was logged, or waits until something may have been.
     async fn look(&mut self) {
         if !self.api.still_trusts(&self.caller, wall_time()) {
-            return self.end_early("the key is no longer trusted as it was");
+            return self.end_early("the key or the certificate is no longer trusted as it was");
         }
         let ended = match self.api.store.known(&self.task) {
             Some(Known::Open { result, .. }) => result,

@@ -22,11 +22,6 @@ pub enum ListenError {
     /// There is something else at the socket's path.
     #[error("{0}: there is something that is no socket: choose another path, or remove it")]
     NoSocket(PathBuf),
-    /// An address that others can reach.
-    #[error(
-        "{0} can be reached from other hosts: the API listens on loopback only, such as 127.0.0.1:{port}; use a reverse proxy for more", port = .0.port()
-    )]
-    NotLoopback(SocketAddr),
     /// The system refuses.
     #[error("{address}: cannot listen")]
     Bind {
@@ -58,8 +53,8 @@ impl Drop for SocketFile {
 }
 
 impl Listeners {
-    /// Binds the Unix socket at `path`, which only its owner may open, and a
-    /// loopback address besides.
+    /// Binds the Unix socket at `path`, which only its owner may open, and an
+    /// address besides.
     ///
     /// # Errors
     /// When one of them cannot be had.
@@ -117,9 +112,6 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
 }
 
 fn bind_tcp(address: SocketAddr) -> Result<TcpListener, ListenError> {
-    if !address.ip().is_loopback() {
-        return Err(ListenError::NotLoopback(address));
-    }
     let bound = TcpListener::bind(address).and_then(|l| l.set_nonblocking(true).map(|()| l));
     bound.map_err(|source| ListenError::Bind {
         address: address.to_string(),
@@ -166,19 +158,5 @@ mod tests {
             Err(ListenError::NoSocket(_))
         ));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "dear");
-    }
-
-    #[test]
-    fn only_loopback_addresses_are_listened_on() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("api.sock");
-        for refused in ["0.0.0.0:0", "192.0.2.1:80", "[::]:0"] {
-            let bound = Listeners::bind(&path, refused.parse().ok());
-            assert!(
-                matches!(bound, Err(ListenError::NotLoopback(_))),
-                "{refused}"
-            );
-        }
-        assert!(Listeners::bind(&path, "127.0.0.1:0".parse().ok()).is_ok());
     }
 }

@@ -57,7 +57,7 @@ pub(super) struct Route {
 }
 
 /// Statuses of problems that every route has.
-pub(super) const PROBLEMS: [u16; 4] = [400, 401, 403, 500];
+pub(super) const PROBLEMS: [u16; 5] = [400, 401, 403, 500, 503];
 
 fn of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     generator.subschema_for::<T>()
@@ -171,7 +171,7 @@ pub(super) const ROUTES: &[Route] = &[
             (201, Json(of::<TaskSummary>)),
             (202, Json(of::<TaskResult>)),
         ],
-        problems: &[408, 409, 413, 422, 429, 503, 507],
+        problems: &[408, 409, 413, 422, 429, 507],
         serve: || post(tasks::submit),
     },
     Route {
@@ -208,7 +208,7 @@ pub(super) const ROUTES: &[Route] = &[
         }],
         body: None,
         answers: &[(200, JsonOrEvents(of::<Logs>))],
-        problems: &[404, 503],
+        problems: &[404],
         serve: || get(tasks::logs),
     },
     Route {
@@ -230,7 +230,7 @@ pub(super) const ROUTES: &[Route] = &[
         query: &[],
         body: None,
         answers: &[(200, Json(of::<TaskResult>))],
-        problems: &[404, 409, 503],
+        problems: &[404, 409],
         serve: || post(tasks::cancel),
     },
     Route {
@@ -266,7 +266,7 @@ pub(super) const ROUTES: &[Route] = &[
         query: &[],
         body: None,
         answers: &[(200, Json(of::<Resources>))],
-        problems: &[503],
+        problems: &[],
         serve: || get(operator::resources),
     },
     Route {
@@ -277,7 +277,7 @@ pub(super) const ROUTES: &[Route] = &[
         query: &[],
         body: None,
         answers: &[(200, Json(of::<SourceReport>))],
-        problems: &[422, 503],
+        problems: &[422],
         serve: || post(operator::test_source),
     },
     Route {
@@ -288,7 +288,7 @@ pub(super) const ROUTES: &[Route] = &[
         query: &[],
         body: Some(Json(of::<PreviewRequest>)),
         answers: &[(200, Json(of::<Previews>))],
-        problems: &[408, 413, 422, 503],
+        problems: &[408, 413, 422],
         serve: || post(operator::preview),
     },
     Route {
@@ -299,7 +299,7 @@ pub(super) const ROUTES: &[Route] = &[
         query: &[],
         body: Some(Json(envelope_or_task)),
         answers: &[(200, Json(of::<Plan>))],
-        problems: &[408, 413, 503],
+        problems: &[408, 413],
         serve: || post(plan::plan),
     },
     Route {
@@ -321,7 +321,7 @@ pub(super) const ROUTES: &[Route] = &[
         query: &[],
         body: None,
         answers: &[(200, Json(of::<Scheduling>))],
-        problems: &[503],
+        problems: &[],
         serve: || get(scheduling::show),
     },
     Route {
@@ -358,7 +358,7 @@ pub(super) const ROUTES: &[Route] = &[
         }],
         body: None,
         answers: &[(200, Events)],
-        problems: &[404, 503],
+        problems: &[404],
         serve: || get(events::events),
     },
     Route {

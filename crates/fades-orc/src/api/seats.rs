@@ -1,24 +1,17 @@
-//! Places for those who watch: each holds a connection for hours.
+//! Places that are held for long: so many at once, and so many by one.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fades_task::identity::Digest;
 
-use super::auth::Caller;
-use super::problem::BUSY;
-use super::types::Problem;
-
-/// Most watchers at once.
-pub(super) const ALL: usize = 128;
-
-/// Most watchers at once with one key, so that no key takes the seats of all
-/// others. Operators count as one.
-pub(super) const EACH: usize = 16;
-
-/// The places that are taken, by key; `None` is the operator.
-#[derive(Debug, Default)]
-pub(super) struct Seats(Mutex<HashMap<Option<Digest>, usize>>);
+/// Places, by who has them; `None` is the node's operator on its socket.
+#[derive(Debug)]
+pub(super) struct Seats {
+    all: usize,
+    each: usize,
+    taken: Mutex<HashMap<Option<Digest>, usize>>,
+}
 
 /// A place; free again when dropped.
 #[derive(Debug)]
@@ -27,27 +20,37 @@ pub(super) struct Seat {
     who: Option<Digest>,
 }
 
+/// Why there is no place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Full {
+    /// So many are taken.
+    All(usize),
+    /// So many are taken by whoever asks.
+    Each(usize),
+}
+
 impl Seats {
-    fn taken(&self) -> MutexGuard<'_, HashMap<Option<Digest>, usize>> {
-        // A number is changed in one piece.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// `all` places, of which nobody has more than `each`, so that none takes
+    /// those of all others.
+    pub(super) fn new(all: usize, each: usize) -> Arc<Self> {
+        let taken = Mutex::default();
+        Arc::new(Self { all, each, taken })
     }
 
-    /// A place for `caller`.
-    pub(super) fn take(self: &Arc<Self>, caller: &Caller) -> Result<Seat, Problem> {
-        let who = match caller {
-            Caller::Operator => None,
-            Caller::Signed(request) => Some(request.key().public.id()),
-        };
+    fn taken(&self) -> MutexGuard<'_, HashMap<Option<Digest>, usize>> {
+        // A number is changed in one piece.
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for `who`.
+    pub(super) fn take(self: &Arc<Self>, who: Option<Digest>) -> Result<Seat, Full> {
         let mut taken = self.taken();
-        if taken.values().sum::<usize>() >= ALL {
-            let detail = format!("{ALL} watch already: try again later, or ask without watching");
-            return Err(Problem::new(BUSY, detail));
+        if taken.values().sum::<usize>() >= self.all {
+            return Err(Full::All(self.all));
         }
         let own = taken.entry(who).or_default();
-        if *own >= EACH {
-            let detail = format!("{EACH} watch with this key already: end one of them");
-            return Err(Problem::new(BUSY, detail));
+        if *own >= self.each {
+            return Err(Full::Each(self.each));
         }
         *own += 1;
         drop(taken);

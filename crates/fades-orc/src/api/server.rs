@@ -15,13 +15,14 @@ use fades_task::time::Time;
 use tokio::net::{TcpListener, UnixListener};
 use tracing::error;
 
-use super::auth::{Nonces, TrustFile};
+use super::auth::{Caller, Nonces, TrustFile};
 use super::connection::{Door, LOCAL_MAX, REMOTE_MAX};
 use super::listen::Listeners;
 use super::page;
-use super::problem::{FAILED, MALFORMED, METHOD, NOT_FOUND, TOO_LARGE, TOO_SLOW};
+use super::problem::{BUSY, FAILED, MALFORMED, METHOD, NOT_FOUND, TOO_LARGE, TOO_SLOW};
+use super::remote::Remote;
 use super::routes::ROUTES;
-use super::seats::Seats;
+use super::seats::{Full, Seat, Seats};
 use super::types::Problem;
 use crate::config::NodeConfig;
 use crate::driver::{Input, wall_time};
@@ -36,6 +37,13 @@ const END_WITHIN: Duration = Duration::from_secs(2);
 
 /// Threads that may block on the store or on signatures.
 const BLOCKING_THREADS: usize = 4;
+
+/// Most watchers at once: each holds a connection for hours.
+const WATCHERS_MAX: usize = 128;
+
+/// Most watchers at once with one key or certificate. Operators on the socket
+/// count as one.
+const WATCHERS_EACH: usize = 16;
 
 /// What all handlers share.
 #[derive(Debug)]
@@ -67,7 +75,7 @@ impl Api {
             inputs,
             trust_file,
             nonces: Nonces::default(),
-            seats: Arc::default(),
+            seats: Seats::new(WATCHERS_MAX, WATCHERS_EACH),
             user: rustix::process::geteuid().as_raw(),
             started: (wall_time(), Instant::now()),
         }
@@ -76,6 +84,21 @@ impl Api {
     /// The configuration with what was reloaded since the start.
     pub(super) fn current(&self) -> Arc<NodeConfig> {
         self.shared.config()
+    }
+
+    /// A place for somebody who watches.
+    pub(super) fn seat(&self, caller: &Caller) -> Result<Seat, Problem> {
+        self.seats.take(caller.id()).map_err(|full| {
+            let detail = match full {
+                Full::All(all) => {
+                    format!("{all} watch already: try again later, or ask without watching")
+                }
+                Full::Each(each) => {
+                    format!("{each} watch with this key already: end one of them")
+                }
+            };
+            Problem::new(BUSY, detail)
+        })
     }
 
     /// Tells the driver.
@@ -217,8 +240,9 @@ async fn serve(api: Arc<Api>, unix: UnixListener, tcp: Option<TcpListener>) {
         match tcp {
             None => local.await,
             Some(tcp) => {
-                let remote = Door::new(router, REMOTE_MAX, &shared).remote(tcp);
-                tokio::join!(local, remote);
+                let door = Door::new(router, REMOTE_MAX, &shared);
+                let remote = Remote::new(door, REMOTE_MAX as usize, &shared);
+                tokio::join!(local, remote.listen(tcp));
             }
         }
     };

@@ -10,13 +10,14 @@ use crate::api::types::Reloaded;
 
 /// What a node takes while it runs, by the fields of `node.toml`; a field that
 /// ends with a dot stands for all in its table.
-const LIVE: [&str; 6] = [
+const LIVE: [&str; 7] = [
     "queue.",
     "limits.",
     "node.parallel",
     "node.memory",
     "node.limits.",
     "node.drain",
+    "node.tls.",
 ];
 
 /// Whether a change of this field of `node.toml` needs no restart.
@@ -54,6 +55,9 @@ impl NodeConfig {
         taken.memory = new.memory;
         taken.caps = new.caps;
         taken.drain = new.drain;
+        if let (Some(listen), Some(new)) = (&mut taken.listen, &new.listen) {
+            listen.tls = new.tls.clone();
+        }
         taken.broker.chunk = self.chunk_beside(new);
         taken
     }
@@ -121,6 +125,7 @@ mod tests {
             "limits.air.runs",
             "node.parallel",
             "node.limits.memory",
+            "node.tls.key-file",
         ] {
             assert!(is_live(live), "{live}");
         }
@@ -129,6 +134,7 @@ mod tests {
             "node.memory-of-old",
             "source.hall.url",
             "node.batches",
+            "node.listen",
         ] {
             assert!(!is_live(other), "{other}");
         }

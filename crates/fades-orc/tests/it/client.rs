@@ -1,7 +1,7 @@
-//! A small HTTP client over a Unix socket or TCP.
+//! A small HTTP client over a Unix socket or TLS.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::certificates::Shown;
 use crate::contract;
 
 /// Everything that is waited for arrives within this time.
@@ -85,14 +86,15 @@ pub(crate) fn over_socket(
     Ok(answer)
 }
 
-pub(crate) fn over_tcp(
+/// Over TLS with a client's certificate; an error says what TLS said.
+pub(crate) fn over_tls(
     address: SocketAddr,
+    shown: &Shown,
     (method, path): (&str, &str),
     authorization: Option<&str>,
     body: &[u8],
 ) -> std::io::Result<Answer> {
-    let stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    let stream = shown.connect(address)?;
     let answer = exchange(stream, &head(method, path, authorization, body.len()), body)?;
     contract::holds((method, path), &answer);
     Ok(answer)

@@ -9,7 +9,8 @@ use fades_task::result::{Failure, RetrievalFailure};
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::client::{Kept, over_tcp};
+use crate::certificates::Authority;
+use crate::client::{Kept, over_tls};
 use crate::site::{IMAGE, Site, header, signed, task};
 
 #[test]
@@ -116,17 +117,16 @@ fn a_task_is_handed_in_and_its_result_waited_for_in_one_request() {
 
 #[test]
 fn who_has_an_envelope_and_may_not_read_hands_it_in_without_its_result() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = port.local_addr().unwrap();
-    drop(port);
-    let site = Site::new().with("listen", json!(address.to_string()));
+    let authority = Authority::new("clients");
+    let (site, address) = Site::new().listening(&authority);
     let node = site.start();
     let body = signed(&task("t1", |_| ()));
     let path = "/v1/tasks?wait=25s";
+    let nobody = authority.client(&["https://example.org/"]);
     let post = |authorization: Option<&str>, path| {
-        over_tcp(address, ("POST", path), authorization, &body).unwrap()
+        over_tls(address, &nobody, ("POST", path), authorization, &body).unwrap()
     };
-    post(None, path).refuses(401, "sign the request");
+    post(None, path).refuses(401, "names nobody");
     let foreign = header(4, "POST", path, "n1");
     post(Some(&foreign), path).refuses(403, "may not read");
     node.get("/v1/tasks/t1").refuses(404, "no task");

@@ -1,11 +1,13 @@
 //! A node with stand-ins for tender and broker, from outside: over its API,
 //! its files and its processes.
 
+mod certificates;
 mod client;
 mod contract;
 mod deaths;
 mod events;
 mod life;
+mod mutual;
 mod openapi;
 mod places;
 mod pool;

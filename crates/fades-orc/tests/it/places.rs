@@ -6,7 +6,8 @@ use std::process::Command;
 use fades_orc::api::types::TaskState;
 use serde_json::json;
 
-use crate::client::over_socket;
+use crate::certificates::Authority;
+use crate::client::{over_socket, over_tls};
 use crate::site::{Site, header, task};
 
 #[test]
@@ -67,36 +68,25 @@ fn a_key_that_is_no_longer_trusted_is_refused_at_once() {
 }
 
 #[test]
-fn an_address_that_others_can_reach_is_not_listened_on() {
-    let site = Site::new().with("listen", json!("0.0.0.0:0"));
-    let words = site.fails_to_start();
-    assert!(words.contains("on loopback only"), "{words}");
-}
-
-#[test]
-fn over_tcp_everybody_signs_and_over_the_socket_a_signature_counts_instead_of_the_user() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = port.local_addr().unwrap();
-    drop(port);
-    let site = Site::new().with("listen", json!(address.to_string()));
+fn over_tcp_as_over_the_socket_a_signature_counts_instead_of_who_connects() {
+    let authority = Authority::new("clients");
+    let (site, address) = Site::new().listening(&authority);
     let node = site.start();
     node.takes(&task("t1", |_| ()));
     node.result("t1");
-    node.ask_over_tcp(address, None, "/v1/tasks")
-        .refuses(401, "sign the request");
+    let operator = authority.client(&["urn:fades:operator"]);
+    let ask = |header: Option<&str>, path| {
+        over_tls(address, &operator, ("GET", path), header, b"").unwrap()
+    };
+    assert_eq!(ask(None, "/v1/tasks").status, 200);
     let signed = header(3, "GET", "/v1/tasks", "n1");
-    assert_eq!(
-        node.ask_over_tcp(address, Some(&signed), "/v1/tasks")
-            .status,
-        200
-    );
-    node.ask_over_tcp(address, Some(&signed), "/v1/tasks")
-        .refuses(401, "served already");
+    assert_eq!(ask(Some(&signed), "/v1/tasks").status, 200);
+    ask(Some(&signed), "/v1/tasks").refuses(401, "served already");
     let other = header(3, "GET", "/v1/functions", "n2");
-    node.ask_over_tcp(address, Some(&other), "/v1/tasks")
-        .refuses(403, "sign each request");
+    ask(Some(&other), "/v1/tasks").refuses(403, "sign each request");
     let publisher = header(2, "GET", "/v1/tasks", "n3");
-    node.ask_as(&publisher, "GET", "/v1/tasks")
+    ask(Some(&publisher), "/v1/tasks").refuses(403, "may not read");
+    node.ask_as(&header(2, "GET", "/v1/tasks", "n7"), "GET", "/v1/tasks")
         .refuses(403, "may not read");
     let unknown = header(9, "GET", "/v1/tasks", "n4");
     node.ask_as(&unknown, "GET", "/v1/tasks")

@@ -23,7 +23,8 @@ use fades_trust::trust::{Role, TrustStore, TrustedKey};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::client::{Answer, PATIENCE, over_socket, over_tcp};
+use crate::certificates::{Authority, Shown};
+use crate::client::{Answer, PATIENCE, over_socket};
 
 pub(crate) const IMAGE: &[u8] = b"\x7fELF, or so it says";
 
@@ -100,6 +101,27 @@ impl Site {
     pub(crate) fn with(mut self, setting: &str, value: Value) -> Self {
         self.settings[setting] = value;
         self
+    }
+
+    /// Has the node listen over TCP as well, with certificates of `authority`
+    /// on both sides.
+    pub(crate) fn listening(self, authority: &Authority) -> (Self, SocketAddr) {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = port.local_addr().unwrap();
+        std::fs::create_dir(self.path("tls")).unwrap();
+        self.certify(&authority.node());
+        std::fs::write(self.path("tls/clients.crt"), authority.pem()).unwrap();
+        (self.with("listen", json!(address.to_string())), address)
+    }
+
+    /// The certificate that the node shows from its start, or from when it is
+    /// told.
+    pub(crate) fn certify(&self, own: &Shown) {
+        let key = self.path("tls/node.key");
+        std::fs::write(self.path("tls/node.crt"), &own.certificate).unwrap();
+        std::fs::write(&key, &own.key).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&key, mode).unwrap();
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -220,15 +242,6 @@ impl Running<'_> {
     pub(crate) fn ask_as(&self, header: &str, method: &str, path: &str) -> Answer {
         let socket = self.site.path("api.sock");
         over_socket(&socket, (method, path), Some(header), b"").unwrap()
-    }
-
-    pub(crate) fn ask_over_tcp(
-        &self,
-        address: SocketAddr,
-        header: Option<&str>,
-        path: &str,
-    ) -> Answer {
-        over_tcp(address, ("GET", path), header, b"").unwrap()
     }
 
     pub(crate) fn publish(&self) -> FunctionInfo {

@@ -1,6 +1,7 @@
 //! Two services on one node: neither learns what the other does.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use fades_orc::api::types::{FunctionList, NodeInfo, Plan, TaskCounts, TaskList};
@@ -8,8 +9,18 @@ use fades_task::mtw::Mtw;
 use fades_trust::task::sign_task;
 use serde_json::json;
 
-use crate::client::{Answer, over_socket};
+use crate::certificates::{Authority, Shown};
+use crate::client::{Answer, over_socket, over_tls};
 use crate::site::{Running, Site, header, key, task};
+
+/// How tenants say who they are.
+#[derive(Clone, Copy)]
+enum Way<'a> {
+    /// By signing each request, over the socket.
+    Signature,
+    /// By a certificate, over TCP.
+    Certificate(&'a Authority, SocketAddr),
+}
 
 /// A service, the number of its key, and how often it has asked.
 struct Tenant<'a> {
@@ -17,10 +28,14 @@ struct Tenant<'a> {
     service: &'static str,
     key: u8,
     asked: AtomicU32,
+    shown: Option<(SocketAddr, Shown)>,
 }
 
 impl Tenant<'_> {
     fn ask(&self, method: &str, path: &str, body: &[u8]) -> Answer {
+        if let Some((address, shown)) = &self.shown {
+            return over_tls(*address, shown, (method, path), None, body).unwrap();
+        }
         let nonce = self.asked.fetch_add(1, Ordering::Relaxed);
         let header = header(self.key, method, path, &format!("n{nonce}"));
         let socket = self.node.site.path("api.sock");
@@ -51,13 +66,38 @@ impl Tenant<'_> {
     }
 }
 
-fn tenants<'a>(node: &'a Running<'a>) -> [Tenant<'a>; 2] {
-    [("city-air", 1), ("noise", 4)].map(|(service, key)| Tenant {
+fn tenant<'a>(node: &'a Running<'a>, way: Way<'_>, key: u8, claim: &str) -> Tenant<'a> {
+    let shown = match way {
+        Way::Signature => None,
+        Way::Certificate(authority, address) => Some((address, authority.client(&[claim]))),
+    };
+    let service = match key {
+        1 => "city-air",
+        4 => "noise",
+        _ => "",
+    };
+    Tenant {
         node,
         service,
         key,
         asked: AtomicU32::new(0),
-    })
+        shown,
+    }
+}
+
+fn tenants<'a>(node: &'a Running<'a>, way: Way<'_>) -> [Tenant<'a>; 2] {
+    [
+        tenant(node, way, 1, "urn:fades:service:city-air"),
+        tenant(node, way, 4, "urn:fades:service:noise"),
+    ]
+}
+
+/// Once for each way.
+fn both_ways(test: impl Fn(Site, Way<'_>)) {
+    test(Site::new(), Way::Signature);
+    let authority = Authority::new("clients");
+    let (site, address) = Site::new().listening(&authority);
+    test(site, Way::Certificate(&authority, address));
 }
 
 /// Without the id, which is the asker's own word.
@@ -68,10 +108,14 @@ fn without(answer: &Answer, id: &str) -> (u16, String) {
 
 #[test]
 fn a_task_of_another_service_is_as_if_it_were_not_there() {
-    let site = Site::new().with("parallel", json!(4));
+    both_ways(others_are_not_there);
+}
+
+fn others_are_not_there(site: Site, way: Way<'_>) {
+    let site = site.with("parallel", json!(4));
     let mut node = site.start();
     {
-        let [city, noise] = tenants(&node);
+        let [city, noise] = tenants(&node, way);
         city.submits(&city.task("city-done", "readings"));
         noise.submits(&noise.task("noise-done", "readings"));
         city.submits(&city.task("city-runs", "hang"));
@@ -82,7 +126,7 @@ fn a_task_of_another_service_is_as_if_it_were_not_there() {
     for id in ["city-done", "noise-done"] {
         node.result(id);
     }
-    let [city, noise] = tenants(&node);
+    let [city, noise] = tenants(&node, way);
     let city = Tenant {
         asked: AtomicU32::new(100),
         ..city
@@ -144,10 +188,13 @@ fn a_task_of_another_service_is_as_if_it_were_not_there() {
 
 #[test]
 fn lists_and_numbers_are_of_ones_own_tasks() {
-    let site = Site::new();
+    both_ways(lists_are_of_ones_own);
+}
+
+fn lists_are_of_ones_own(site: Site, way: Way<'_>) {
     let mut node = site.start();
     {
-        let [city, noise] = tenants(&node);
+        let [city, noise] = tenants(&node, way);
         for id in ["c1", "c2", "c3"] {
             city.submits(&city.task(id, "answer"));
         }
@@ -158,7 +205,7 @@ fn lists_and_numbers_are_of_ones_own_tasks() {
         city.submits(&city.task("c4", "hang"));
     }
     node.wait_for_tender("c4");
-    let [city, noise] = tenants(&node);
+    let [city, noise] = tenants(&node, way);
     let noise = Tenant {
         asked: AtomicU32::new(100),
         ..noise
@@ -196,17 +243,12 @@ fn lists_and_numbers_are_of_ones_own_tasks() {
         (1, None)
     );
     // Who may read everything sees everything.
-    let audit = Tenant {
-        node: &node,
-        service: "",
-        key: 3,
-        asked: AtomicU32::new(0),
-    };
+    let audit = tenant(&node, way, 3, "urn:fades:reader");
     assert_eq!(audit.ids("/v1/tasks").len(), 5);
     assert_eq!(audit.get("/v1/node").json::<NodeInfo>().tasks.done, 4);
     audit
         .ask("POST", "/v1/tasks/c4/cancel", b"")
-        .refuses(403, "may not submit");
+        .refuses(403, "may not");
     // A plan may show what earlier tasks of its service answered.
     let plan = |tenant: &Tenant<'_>| {
         let body = serde_json::to_vec(&city.task("plan", "answer")).unwrap();
@@ -220,7 +262,7 @@ fn lists_and_numbers_are_of_ones_own_tasks() {
 fn pages_hold_together_while_tasks_are_handed_in() {
     let site = Site::new();
     let node = site.start();
-    let [city, _] = tenants(&node);
+    let [city, _] = tenants(&node, Way::Signature);
     let before: Vec<String> = (0..30).map(|n| format!("before-{n}")).collect();
     before
         .iter()

@@ -1,8 +1,9 @@
 //! Requests to a node's API.
 //!
-//! One connection for each request, on the Unix socket or on loopback. A node
+//! One connection for each request, on the Unix socket or over TLS. A node
 //! serves its own operator without a signature, who is the one that owns its
-//! folder; everybody else's requests carry the signature of their key.
+//! folder, and whoever shows a certificate; everybody else's requests carry the
+//! signature of their key.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 
+use super::secure::{self, Secure};
 use super::target::{self, Address, Target};
 use crate::cli::shared::NodeChoice;
 use crate::keys::file;
@@ -43,6 +45,8 @@ const VALID: quantity::Duration = quantity::Duration::from_secs(60);
 pub(crate) struct Client {
     /// The node.
     pub(crate) target: Target,
+    /// Over TCP.
+    secure: Option<Secure>,
     key: Option<SecretKey>,
     runtime: tokio::runtime::Runtime,
 }
@@ -68,7 +72,11 @@ pub(crate) struct Reply {
 impl Client {
     /// Finds the node and reads the key to ask with.
     pub(crate) fn find(choice: &NodeChoice, session: &Session) -> Result<Self, Problem> {
-        Self::new(target::find(choice, session)?)
+        let mut client = Self::new(target::find(choice, session)?)?;
+        if client.target.unnamed {
+            client.target.name = client.node()?.name;
+        }
+        Ok(client)
     }
 
     /// A way to `target`.
@@ -78,12 +86,17 @@ impl Client {
             .as_deref()
             .map(file::read_secret)
             .transpose()?;
+        let secure = match &target.address {
+            Address::Socket(_) => None,
+            Address::Https(https) => Some(Secure::new(https)?),
+        };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .or_problem(|| "cannot make a connection".to_owned())?;
         Ok(Self {
             target,
+            secure,
             key,
             runtime,
         })
@@ -94,12 +107,13 @@ impl Client {
         self.key.as_ref().ok_or_else(|| {
             let name = &self.target.name;
             let problem = Problem::new(format!("no key to sign a task for node {name}"));
-            match &self.target.folder {
-                Some(folder) => problem.reason(format!(
+            match (&self.target.folder, self.target.unnamed) {
+                (Some(folder), _) => problem.reason(format!(
                     "{} has no development keys",
                     folder.join("keys").display()
                 )),
-                None => problem
+                (None, true) => problem.reason("--key names none"),
+                (None, false) => problem
                     .reason(format!("node.{name} in your configuration names no \"key\"")),
             }
             .remedy("fades key new NAME, and have the node's operator trust it: fades key trust NAME.pub --role submit --role read --service SERVICE")
@@ -155,9 +169,9 @@ impl Client {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
-            .header("host", "fades")
+            .header("host", self.host())
             .header(header.0, header.1);
-        if let Some(key) = self.key.as_ref().filter(|_| !self.as_operator()) {
+        if let Some(key) = self.key.as_ref().filter(|_| !self.is_known()) {
             request = request.header("authorization", self.authorization(key, method, path)?);
         }
         request
@@ -165,13 +179,24 @@ impl Client {
             .or_problem(|| format!("cannot ask for {path}"))
     }
 
+    fn host(&self) -> String {
+        match &self.target.address {
+            Address::Socket(_) => "fades".to_owned(),
+            Address::Https(https) => https.authority(),
+        }
+    }
+
     /// Runs `work` to its end.
     pub(crate) fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
         self.runtime.block_on(work)
     }
 
-    /// Whether the node takes us for its operator: its folder is ours.
-    fn as_operator(&self) -> bool {
+    /// Whether the node knows us by our connection: its folder is ours, or we
+    /// show a certificate.
+    fn is_known(&self) -> bool {
+        if self.secure.is_some() {
+            return true;
+        }
         let us = rustix::process::geteuid().as_raw();
         let owner = |folder: &PathBuf| std::fs::metadata(folder).map(|m| m.uid());
         let ours = |folder| us == 0 || owner(folder).is_ok_and(|owner| owner == us);
@@ -201,10 +226,18 @@ impl Client {
                 Ok(stream) => self.speak(stream, request).await,
                 Err(e) => Err(self.unreachable(&e)),
             },
-            Address::Tcp(address) => match TcpStream::connect(address).await {
-                Ok(stream) => self.speak(stream, request).await,
-                Err(e) => Err(self.unreachable(&e)),
-            },
+            Address::Https(https) => {
+                let stream = TcpStream::connect((https.host.as_str(), https.port)).await;
+                let stream = stream.map_err(|e| self.unreachable(&e))?;
+                // It is there for such addresses.
+                let Some(secure) = &self.secure else {
+                    return Err(self.lost());
+                };
+                match secure.over(stream).await {
+                    Ok(stream) => self.speak(stream, request).await,
+                    Err(e) => Err(self.lost_because(&e)),
+                }
+            }
         }
     }
 
@@ -215,11 +248,11 @@ impl Client {
     ) -> Result<Opened, Problem> {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
-            .map_err(|e| self.lost().because(&e))?;
+            .map_err(|e| self.lost_because(&e))?;
         // Its error is the request's error as well.
         let driver = tokio::spawn(async { drop(connection.await) });
         let answer = sender.send_request(request).await;
-        let answer = answer.map_err(|e| self.lost().because(&e))?;
+        let answer = answer.map_err(|e| self.lost_because(&e))?;
         Ok(Opened { answer, driver })
     }
 
@@ -246,6 +279,14 @@ impl Client {
         match folder {
             Some(folder) => problem.remedy(format!("start it: fades node {}", folder.display())),
             None => problem.remedy("see whether it runs there"),
+        }
+    }
+
+    fn lost_because(&self, error: &(dyn std::error::Error + 'static)) -> Problem {
+        let problem = self.lost().because(error);
+        match secure::remedy(error) {
+            Some(remedy) => problem.remedy(remedy),
+            None => problem,
         }
     }
 

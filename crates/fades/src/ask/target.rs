@@ -4,15 +4,15 @@
 //! user's configuration, a node's folder here. The first that is there is
 //! taken; when none is, the message names all the places looked at.
 
-use std::net::SocketAddr;
+use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 
 use fades_task::identity::Name;
 use fades_task::quantity::Duration;
 
-use crate::cli::shared::NodeChoice;
+use crate::cli::shared::{CertificateChoice, NodeChoice};
 use crate::keys::file;
-use crate::problem::Problem;
+use crate::problem::{Attempt, Problem};
 use crate::session::Session;
 use crate::settings::node_file::NodeFile;
 use crate::settings::user_file::{KnownNode, UserFile};
@@ -28,15 +28,66 @@ const EXPIRES: Duration = Duration::from_secs(3600);
 pub(crate) enum Address {
     /// A Unix socket.
     Socket(PathBuf),
-    /// TCP on loopback.
-    Tcp(SocketAddr),
+    /// TCP, with certificates of both sides.
+    Https(Https),
 }
+
+/// An address with certificates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Https {
+    /// The host, as its certificate names it.
+    pub(crate) host: String,
+    /// The port.
+    pub(crate) port: u16,
+    /// The CA of the node's certificate.
+    pub(crate) ca: Option<PathBuf>,
+    /// One's own certificate.
+    pub(crate) cert: Option<PathBuf>,
+    /// Its key; in the same file otherwise.
+    pub(crate) cert_key: Option<PathBuf>,
+}
+
+impl Https {
+    /// `HOST:PORT`, brackets around addresses of version 6.
+    pub(crate) fn authority(&self) -> String {
+        match self.host.contains(':') {
+            true => format!("[{}]:{}", self.host, self.port),
+            false => format!("{}:{}", self.host, self.port),
+        }
+    }
+
+    fn parse(url: &str) -> Option<Self> {
+        let authority = url.strip_prefix(SCHEME)?.trim_end_matches('/');
+        let (host, port) = authority.rsplit_once(':')?;
+        let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+        let host = match (bare, host.contains(':')) {
+            (Some(bare), _) => bare.parse::<Ipv6Addr>().ok()?.to_string(),
+            (None, false) if is_host(host) => host.to_owned(),
+            (None, _) => return None,
+        };
+        Some(Self {
+            host,
+            port: port.parse().ok().filter(|p| *p != 0)?,
+            ca: None,
+            cert: None,
+            cert_key: None,
+        })
+    }
+}
+
+fn is_host(text: &str) -> bool {
+    let of_host = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    !text.is_empty() && text.chars().all(of_host)
+}
+
+/// How addresses of nodes begin.
+const SCHEME: &str = "https://";
 
 impl std::fmt::Display for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Socket(path) => write!(f, "{}", path.display()),
-            Self::Tcp(address) => write!(f, "http://{address}"),
+            Self::Https(https) => write!(f, "{SCHEME}{}", https.authority()),
         }
     }
 }
@@ -46,6 +97,9 @@ impl std::fmt::Display for Address {
 pub(crate) struct Target {
     /// Its name, to which tasks and requests are addressed.
     pub(crate) name: Name,
+    /// The name is a guess: the node was given by its address, and has not
+    /// been asked yet.
+    pub(crate) unnamed: bool,
     /// Where it is.
     pub(crate) address: Address,
     /// Its folder, when it was found by it.
@@ -69,22 +123,63 @@ pub(crate) fn find(choice: &NodeChoice, session: &Session) -> Result<Target, Pro
         .env
         .config_folder()
         .and_then(|f| UserFile::read(&f))?;
-    if let Some(name) = &choice.node {
-        return of_name(name, &user, session);
+    let found = match (&choice.node, &session.env.node) {
+        (Some(given), _) | (None, Some(given)) if given.starts_with(SCHEME) => of_url(given),
+        (Some(name), _) => of_name(name, &user, session),
+        (None, Some(given)) if given.contains('/') => of_folder(Path::new(given)),
+        (None, Some(name)) => of_name(name, &user, session),
+        (None, None) => match (&user.default_node, node_folder(None)) {
+            (Some(name), _) => of_name(name.as_str(), &user, session),
+            (None, Some(folder)) => of_folder(&folder),
+            (None, None) => Err(nowhere(&user, session)),
+        },
+    };
+    found.and_then(|target| with_certificates(target, &choice.tls))
+}
+
+/// The target with the certificates that were given.
+fn with_certificates(mut target: Target, given: &CertificateChoice) -> Result<Target, Problem> {
+    let any = given.cert.is_some() || given.ca.is_some();
+    match &mut target.address {
+        Address::Https(https) => {
+            if given.cert.is_some() {
+                // A key belongs to its certificate.
+                https.cert = given.cert.clone();
+                https.cert_key = given.cert_key.clone();
+            }
+            https.ca = given.ca.clone().or(https.ca.take());
+            Ok(target)
+        }
+        Address::Socket(path) if any => Err(Problem::new(format!(
+            "node {} is reached over its socket, {}",
+            target.name,
+            path.display()
+        ))
+        .reason("--cert and --ca are for nodes that are reached by their address")
+        .remedy("leave them out, or name the node by --node https://HOST:PORT")),
+        Address::Socket(_) => Ok(target),
     }
-    if let Some(given) = &session.env.node {
-        return match given.contains('/') {
-            true => of_folder(Path::new(given)),
-            false => of_name(given, &user, session),
-        };
-    }
-    if let Some(name) = &user.default_node {
-        return of_name(name.as_str(), &user, session);
-    }
-    match node_folder(None) {
-        Some(folder) => of_folder(&folder),
-        None => Err(nowhere(&user, session)),
-    }
+}
+
+/// The node at an address; its name is learnt by asking it.
+fn of_url(url: &str) -> Result<Target, Problem> {
+    let https = Https::parse(url).ok_or_else(|| no_address("--node", url))?;
+    Ok(Target {
+        name: "unnamed".parse().or_problem(|| "no name".to_owned())?,
+        unnamed: true,
+        address: Address::Https(https),
+        folder: None,
+        service: default_service()?,
+        expires: EXPIRES,
+        ask_key: None,
+        publish_key: None,
+    })
+}
+
+fn no_address(field: &str, url: &str) -> Problem {
+    Problem::new(format!("{field}: {url:?} is no address of a node"))
+        .reason("a node is reached over its socket, or over TCP with certificates of both sides")
+        .remedy("write such as https://harbour-07.example:7420")
 }
 
 /// The folder given, or that of a node here.
@@ -117,7 +212,8 @@ fn nowhere(user: &UserFile, session: &Session) -> Problem {
 }
 
 fn of_name(name: &str, user: &UserFile, session: &Session) -> Result<Target, Problem> {
-    let file = UserFile::path(&session.env.config_folder()?);
+    let folder = session.env.config_folder()?;
+    let file = UserFile::path(&folder);
     let found = user.node.iter().find(|(n, _)| n.as_str() == name);
     let Some((name, node)) = found else {
         let known: Vec<_> = user.node.keys().map(Name::as_str).collect();
@@ -136,7 +232,8 @@ fn of_name(name: &str, user: &UserFile, session: &Session) -> Result<Target, Pro
         .transpose()?;
     Ok(Target {
         name: name.clone(),
-        address: address(name, node)?,
+        unnamed: false,
+        address: address(name, node, &folder)?,
         folder: None,
         service: node.service.clone().map_or_else(default_service, Ok)?,
         expires: node.expires.unwrap_or(EXPIRES),
@@ -145,18 +242,19 @@ fn of_name(name: &str, user: &UserFile, session: &Session) -> Result<Target, Pro
     })
 }
 
-fn address(name: &Name, node: &KnownNode) -> Result<Address, Problem> {
-    let wrong = |url: &str| {
-        Problem::new(format!("node.{name}.url: {url:?} is no address of a node"))
-            .reason("a node listens on loopback only; reach another host's through a tunnel")
-            .remedy("write such as url = \"http://127.0.0.1:7420\"")
-    };
+fn address(name: &Name, node: &KnownNode, folder: &Path) -> Result<Address, Problem> {
+    let wrong = |url: &str| no_address(&format!("node.{name}.url"), url);
     match (&node.socket, &node.url) {
         (Some(socket), _) => Ok(Address::Socket(socket.clone())),
         (None, Some(url)) => {
-            let rest = url.strip_prefix("http://").ok_or_else(|| wrong(url))?;
-            let address = rest.trim_end_matches('/').parse::<SocketAddr>();
-            address.map(Address::Tcp).map_err(|_| wrong(url))
+            let https = Https::parse(url).ok_or_else(|| wrong(url))?;
+            let beside = |file: &Option<PathBuf>| file.as_ref().map(|f| folder.join(f));
+            Ok(Address::Https(Https {
+                ca: beside(&node.ca),
+                cert: beside(&node.cert),
+                cert_key: beside(&node.cert_key),
+                ..https
+            }))
         }
         // The file was refused if neither is there.
         (None, None) => Err(wrong("")),
@@ -180,6 +278,7 @@ pub(crate) fn of_folder(folder: &Path) -> Result<Target, Problem> {
     Ok(Target {
         address: Address::Socket(file.socket(folder)),
         name: file.node.name,
+        unnamed: false,
         folder: Some(folder.to_owned()),
         service: default_service()?,
         expires: EXPIRES,
@@ -196,7 +295,7 @@ pub(crate) const DEVELOPMENT_PUBLISH: &str = "development-publish";
 
 #[cfg(test)]
 mod tests {
-    use super::{Address, find};
+    use super::{Address, Https, find};
     use crate::cli::shared::NodeChoice;
     use crate::session::{Environment, Session};
 
@@ -213,17 +312,24 @@ mod tests {
     }
 
     const CONFIG: &str = "default-node = \"a\"\n[node.a]\nsocket = \"/a.sock\"\nkey = \"me\"\n\
-        [node.b]\nurl = \"http://127.0.0.1:7420\"\nservice = \"city\"\n";
+        [node.b]\nurl = \"https://10.0.0.7:7420\"\nservice = \"city\"\nca = \"ca.crt\"\ncert = \"/b.crt\"\n";
 
     #[test]
     fn a_node_is_taken_from_the_option_then_the_environment_then_the_default() {
         let (home, mut session) = session(CONFIG);
         let named = |n: &str| NodeChoice {
             node: Some(n.to_owned()),
-            folder: None,
+            ..NodeChoice::default()
         };
         let b = find(&named("b"), &session).unwrap();
-        assert_eq!(b.address, Address::Tcp("127.0.0.1:7420".parse().unwrap()));
+        let https = Https {
+            host: "10.0.0.7".to_owned(),
+            port: 7420,
+            ca: Some(home.path().join("fades/ca.crt")),
+            cert: Some("/b.crt".into()),
+            cert_key: None,
+        };
+        assert_eq!(b.address, Address::Https(https));
         assert_eq!(b.service.as_str(), "city");
         let default = find(&NodeChoice::default(), &session).unwrap();
         assert_eq!(default.name.as_str(), "a");
@@ -243,7 +349,7 @@ mod tests {
         let (_home, session) = session(CONFIG);
         let choice = NodeChoice {
             node: Some("c".to_owned()),
-            folder: None,
+            ..NodeChoice::default()
         };
         let text = find(&choice, &session).unwrap_err().text(str::to_owned);
         assert!(text.contains("it has: a, b"), "{text}");
@@ -267,13 +373,49 @@ mod tests {
     }
 
     #[test]
-    fn a_url_that_is_not_loopback_http_is_refused() {
-        let (_home, session) = session("[node.x]\nurl = \"https://example.org\"\n");
+    fn only_addresses_with_https_a_host_and_a_port_are_taken() {
+        for wrong in [
+            "http://127.0.0.1:7420",
+            "https://example.org",
+            "https://:7420",
+            "https://example.org:0",
+            "https://me:secret@example.org:7420",
+            "https://example.org/v1:7420",
+            "https://::1:7420",
+        ] {
+            assert_eq!(Https::parse(wrong), None, "{wrong}");
+        }
+        for good in ["https://example.org:7420", "https://[::1]:7420/"] {
+            let https = Https::parse(good).unwrap();
+            assert_eq!(
+                Address::Https(https).to_string(),
+                good.trim_end_matches('/')
+            );
+        }
+        let (_home, session) = session("[node.x]\nurl = \"http://example.org:1\"\n");
         let choice = NodeChoice {
             node: Some("x".to_owned()),
-            folder: None,
+            ..NodeChoice::default()
         };
         let text = find(&choice, &session).unwrap_err().text(str::to_owned);
         assert!(text.contains("node.x.url"), "{text}");
+    }
+
+    #[test]
+    fn certificates_that_are_given_replace_those_of_the_configuration() {
+        let (home, session) = session(CONFIG);
+        let mut choice = NodeChoice {
+            node: Some("b".to_owned()),
+            ..NodeChoice::default()
+        };
+        choice.tls.cert = Some("mine.crt".into());
+        let Address::Https(https) = find(&choice, &session).unwrap().address else {
+            panic!("b has an address");
+        };
+        assert_eq!(https.cert, Some("mine.crt".into()));
+        assert_eq!(https.ca, Some(home.path().join("fades/ca.crt")));
+        choice.node = Some("a".to_owned());
+        let text = find(&choice, &session).unwrap_err().text(str::to_owned);
+        assert!(text.contains("over its socket"), "{text}");
     }
 }

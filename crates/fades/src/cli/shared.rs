@@ -8,7 +8,8 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 /// Which node a subcommand talks to.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct NodeChoice {
-    /// A node of your configuration (~/.config/fades/config.toml)
+    /// A node of your configuration (~/.config/fades/config.toml), or its
+    /// address: https://HOST:PORT
     #[arg(long, value_name = "NAME", help_heading = "Which node")]
     pub(crate) node: Option<String>,
     /// A node's folder on this host
@@ -19,6 +20,38 @@ pub(crate) struct NodeChoice {
         help_heading = "Which node"
     )]
     pub(crate) folder: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) tls: CertificateChoice,
+}
+
+/// Certificates for a node that is reached by its address; what is given here
+/// replaces what the configuration says.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct CertificateChoice {
+    /// Your certificate, for a node with an address
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with = "folder",
+        help_heading = "Which node"
+    )]
+    pub(crate) cert: Option<PathBuf>,
+    /// The certificate's secret key; in the same file otherwise
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "cert",
+        help_heading = "Which node"
+    )]
+    pub(crate) cert_key: Option<PathBuf>,
+    /// The CA of the node's certificate
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with = "folder",
+        help_heading = "Which node"
+    )]
+    pub(crate) ca: Option<PathBuf>,
 }
 
 /// In which form data is printed.

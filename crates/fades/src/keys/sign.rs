@@ -7,6 +7,7 @@ use fades_trust::key::SecretKey;
 use fades_trust::task::sign_task;
 
 use super::{file, image};
+use crate::ask::client::Client;
 use crate::ask::draft::{self, Defaults};
 use crate::ask::target;
 use crate::cli::shared::NodeChoice;
@@ -36,7 +37,10 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Outcome, Problem> {
             sign_function(&image.statement, &key(args, true, session)?)
         }
         false => {
-            let target = target::find(&args.node, session)?;
+            let mut target = target::find(&args.node, session)?;
+            if target.unnamed {
+                target = Client::find(&args.node, session)?.target;
+            }
             let mtw = draft::from_file(&args.file, &Defaults::for_target(&target)?)?;
             if mtw.function.image.digest.is_none() {
                 return Err(not_pinned(&args.file, mtw.function.image.name.as_str()));

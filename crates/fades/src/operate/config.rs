@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use fades_orc::api::types::Reloaded;
+use fades_orc::tls;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -16,7 +17,7 @@ use crate::ask::target;
 use crate::cli::shared::Output;
 use crate::keys::key;
 use crate::problem::{Attempt, Outcome, Problem};
-use crate::session::Session;
+use crate::session::{Session, now};
 use crate::settings::layers::Place;
 use crate::settings::node_file::{NodeFile, leaves};
 
@@ -71,8 +72,17 @@ pub(crate) fn folder_or_problem(given: Option<&Path>) -> Result<PathBuf, Problem
 fn check(folder: &Path, session: &Session) -> Result<Outcome, Problem> {
     let node = NodeFile::read(folder)?;
     let keys = key::read_trust(folder)?;
+    let credentials = session.env.credentials.as_deref();
+    let until = match node.listen(folder, credentials) {
+        Some(listen) => {
+            let wrong = || "the API could not listen".to_owned();
+            let until = tls::check(&listen.tls, now()).or_problem(wrong)?;
+            format!(", certificate until {until}")
+        }
+        None => String::new(),
+    };
     session.talk(&format!(
-        "{}: good; node {}, {} sources, {} trusted keys",
+        "{}: good; node {}, {} sources, {} trusted keys{until}",
         folder.join(NodeFile::NAME).display(),
         node.node.name,
         node.source.0.len(),

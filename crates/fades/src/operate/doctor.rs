@@ -6,6 +6,7 @@ mod host;
 use std::path::PathBuf;
 
 use fades_orc::api::types::{CgroupInfo, CourierInfo, NodeInfo, Scheduling};
+use fades_task::quantity::Duration;
 use serde::Serialize;
 
 use super::outbox::state;
@@ -17,7 +18,7 @@ use crate::ask::target;
 use crate::cli::shared::Output;
 use crate::keys::key;
 use crate::problem::{Outcome, Problem};
-use crate::session::{Ink, Session};
+use crate::session::{Ink, Session, now};
 use crate::settings::node_file::NodeFile;
 
 #[derive(Debug, clap::Args)]
@@ -31,6 +32,9 @@ pub(crate) struct Args {
     #[command(flatten)]
     output: Output,
 }
+
+/// A certificate that expires sooner is to be renewed.
+const RENEW: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// How good something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -109,6 +113,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Outcome, Problem> {
     findings.extend(host::machine());
     if let Some(folder) = folder {
         findings.extend(node(&folder));
+        findings.extend(certificate(&folder, session));
     }
     findings.extend(info.iter().flat_map(running_node));
     findings.extend(queue.as_ref().map(in_queue));
@@ -170,6 +175,25 @@ fn node(folder: &std::path::Path) -> Vec<Finding> {
         Err(problem) => Finding::missing("keys", &problem),
     });
     findings
+}
+
+/// The certificate with which the API listens over TCP, if it does.
+fn certificate(folder: &std::path::Path, session: &Session) -> Option<Finding> {
+    let file = NodeFile::read(folder).ok()?;
+    let listen = file.listen(folder, session.env.credentials.as_deref())?;
+    let what = "certificate";
+    Some(match fades_orc::tls::check(&listen.tls, now()) {
+        Err(error) => {
+            let problem = Problem::new("the API cannot listen").because(&error);
+            Finding::missing(what, &problem)
+        }
+        Ok(until) if until < now().after(RENEW) => Finding::better(
+            what,
+            format!("https://{} until {until}", listen.address),
+            "have it renewed; fades config reload",
+        ),
+        Ok(until) => Finding::good(what, format!("https://{} until {until}", listen.address)),
+    })
 }
 
 /// What the node in a folder says of itself, if it runs.

@@ -155,7 +155,12 @@ name = "NAME"                  # tasks address the node by this name
 # memory = "512MiB"            # of all functions that run at one time
 # batches = "1GiB"             # room for input that waits
 # parallel = 2                 # tasks at one time; twice the number of cores otherwise
-# listen = "127.0.0.1:7420"    # the API, besides the socket; loopback only
+# listen = "0.0.0.0:7420"      # the API, besides the socket; needs [node.tls]
+
+# [node.tls]                   # certificates of the API at `listen`: docs/api.md
+# certificate-file = "tls/node.crt"
+# key-file = "tls/node.key"
+# client-ca-file = "tls/clients.crt"    # nobody without a certificate of it gets in
 
 # [node.limits]                # the most that a task may ask for
 # memory = "256MiB"

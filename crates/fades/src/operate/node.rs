@@ -142,7 +142,7 @@ fn config(folder: &Path, file: &NodeFile, host: &Host) -> Result<NodeConfig, Pro
         folder: folder.join("state"),
         trust: folder.join(crate::keys::key::TRUST_FILE),
         socket: file.socket(folder),
-        listen: node.listen.map(|l| l.0),
+        listen: file.listen(folder, host.credentials.as_deref()),
         tender: host.tender.clone(),
         broker: BrokerConfig {
             program: host.program.clone(),
@@ -219,7 +219,7 @@ fn announce(
     let listen = file
         .node
         .listen
-        .map(|l| format!(" and http://{}", l.0))
+        .map(|l| format!(" and https://{}", l.0))
         .unwrap_or_default();
     // Whoever started the node reads the line, or does not.
     let _ = session.data(&format!(

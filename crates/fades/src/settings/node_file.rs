@@ -10,6 +10,10 @@ use std::path::{Path, PathBuf};
 
 use fades_courier::config::Places;
 use fades_drb::config::Sources;
+use fades_orc::config::Listen;
+use fades_orc::tls::TlsFiles;
+use fades_outside::connection::SecretFile;
+use fades_outside::secret::Secrets;
 use fades_task::allowance::Allowances;
 use fades_task::identity::Name;
 use fades_task::limits::Limits;
@@ -94,43 +98,54 @@ pub(crate) struct NodePart {
     /// The Unix socket of the API, in the node's folder unless absolute.
     #[serde(default = "socket")]
     pub(crate) socket: PathBuf,
-    /// An address of this host on which the API listens as well; loopback
-    /// only, such as "127.0.0.1:7420".
+    /// An address of this host on which the API listens as well, such as
+    /// "0.0.0.0:7420"; with TLS only, so `tls` belongs to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) listen: Option<Loopback>,
+    pub(crate) listen: Option<ListenAddress>,
+    /// Certificates of the API at `listen`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tls: Option<TlsPart>,
     /// The most that a task may ask for.
     #[serde(default = "caps")]
     pub(crate) limits: Limits,
 }
 
-/// A loopback address.
+/// An address to listen on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String")]
-pub(crate) struct Loopback(pub(crate) SocketAddr);
+pub(crate) struct ListenAddress(pub(crate) SocketAddr);
 
-impl TryFrom<String> for Loopback {
+impl TryFrom<String> for ListenAddress {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        match text.parse::<SocketAddr>() {
-            Ok(address) if address.ip().is_loopback() => Ok(Self(address)),
-            Ok(address) => Err(format!(
-                "{} is no loopback address: write 127.0.0.1:{1} or [::1]:{1}, and let a proxy that knows its users face the network",
-                address.ip(),
-                address.port()
-            )),
-            Err(_) => Err(format!(
-                "{text:?} is no address: write such as \"127.0.0.1:7420\""
-            )),
-        }
+        text.parse().map(Self).map_err(|_| {
+            format!("{text:?} is no address: write such as \"0.0.0.0:7420\" or \"[::1]:7420\"")
+        })
     }
 }
 
-impl From<Loopback> for String {
-    fn from(l: Loopback) -> Self {
-        l.0.to_string()
+impl From<ListenAddress> for String {
+    fn from(address: ListenAddress) -> Self {
+        address.0.to_string()
     }
+}
+
+/// Files in PEM form, in the node's folder unless absolute.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct TlsPart {
+    /// The node's certificate, followed by those between it and its CA.
+    pub(crate) certificate_file: PathBuf,
+    /// Its secret key, which only its owner can read; also the name of one of
+    /// systemd's credentials.
+    pub(crate) key_file: SecretFile,
+    /// The CAs of clients: nobody without a certificate of one gets in.
+    pub(crate) client_ca_file: PathBuf,
+    /// A list of clients' certificates that their CA has revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) revoked_file: Option<PathBuf>,
 }
 
 const fn memory() -> Size {
@@ -202,6 +217,7 @@ impl NodeFile {
             destination,
         } = layers.parse()?;
         node.check()?;
+        node.check_listen().map_err(|e| layers.field_problem(e))?;
         limits.check().map_err(|e| layers.field_problem(&e))?;
         let source =
             Sources::parse(&source.into()).map_err(|e| layers.field_problem(&e.to_string()))?;
@@ -232,6 +248,20 @@ impl NodeFile {
             drop(values.insert(path, value.clone()))
         });
         values
+    }
+
+    /// Where the API listens over TCP, of the node in `folder`.
+    pub(crate) fn listen(&self, folder: &Path, credentials: Option<&Path>) -> Option<Listen> {
+        let (address, tls) = (self.node.listen?, self.node.tls.as_ref()?);
+        Some(Listen {
+            address: address.0,
+            tls: TlsFiles {
+                certificate: folder.join(&tls.certificate_file),
+                key: Secrets::new(folder, credentials).path(&tls.key_file),
+                clients: folder.join(&tls.client_ca_file),
+                revoked: tls.revoked_file.as_ref().map(|f| folder.join(f)),
+            },
+        })
     }
 
     /// Path of the API's socket.
@@ -270,6 +300,19 @@ pub(crate) fn leaves(
 const CHUNK_MIN: u64 = 2 << 20;
 
 impl NodePart {
+    /// Whether address and certificates are both there, or neither.
+    const fn check_listen(&self) -> Result<(), &'static str> {
+        match (&self.listen, &self.tls) {
+            (Some(_), None) => Err(
+                "node.listen: it needs node.tls, for over TCP the API is served with certificates of both sides only: write [node.tls] with certificate-file, key-file and client-ca-file (docs/api.md)",
+            ),
+            (None, Some(_)) => Err(
+                "node.tls: it is of no use without node.listen: write such as listen = \"0.0.0.0:7420\" below [node], or leave node.tls out",
+            ),
+            _ => Ok(()),
+        }
+    }
+
     /// The chunk with which every run at a time can have one batch being filled
     /// while its function works on another, so that functions which never give
     /// a batch back cannot keep the others from theirs.
@@ -377,8 +420,19 @@ mod tests {
         for (line, named) in [
             ("memory = \"512\"", "MiB"),
             ("memory = 512", "invalid type"),
-            ("listen = \"0.0.0.0:80\"", "127.0.0.1:80"),
+            (
+                "listen = \"127.0.0.1:80\"",
+                "node.toml:3: node.listen: it needs node.tls",
+            ),
             ("listen = \"localhost\"", "no address"),
+            (
+                "tls = { key-file = \"k\" }",
+                "missing field `certificate-file`",
+            ),
+            (
+                "tls = { certificate-file = \"c\", key-file = \"k\", client-ca-file = \"a\" }",
+                "without node.listen",
+            ),
             ("parallel = 0", "no task could ever run"),
             ("zone = \"Mars\"", "Europe/London"),
             ("chunk = \"1MiB\"", "2MiB"),

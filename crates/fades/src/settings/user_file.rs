@@ -5,9 +5,15 @@
 //! default-node = "harbour-07"
 //!
 //! [node.harbour-07]
-//! socket = "/srv/harbour-07/node.sock"    # or url = "http://127.0.0.1:7420"
+//! socket = "/srv/harbour-07/node.sock"
 //! key = "alice"                            # ~/.config/fades/keys/alice.key, or a path
 //! service = "city-air"
+//!
+//! [node.harbour-08]
+//! url = "https://harbour-08.example:7420"
+//! ca = "tls/ca.crt"                        # paths from this file's folder
+//! cert = "tls/alice.crt"
+//! cert-key = "tls/alice.pem"
 //! ```
 
 use std::collections::BTreeMap;
@@ -37,8 +43,14 @@ pub(crate) struct UserFile {
 pub(crate) struct KnownNode {
     /// Its Unix socket.
     pub(crate) socket: Option<PathBuf>,
-    /// Its address on loopback, such as a tunnel's end.
+    /// Its address, `https://HOST:PORT`.
     pub(crate) url: Option<String>,
+    /// The CA of its certificate; for a `url`, as the next two.
+    pub(crate) ca: Option<PathBuf>,
+    /// One's own certificate.
+    pub(crate) cert: Option<PathBuf>,
+    /// Its secret key; in the same file otherwise.
+    pub(crate) cert_key: Option<PathBuf>,
     /// The key to sign with: a name in `keys/`, or a path.
     pub(crate) key: Option<String>,
     /// The service to ask for.
@@ -64,6 +76,13 @@ impl UserFile {
                 );
                 return Err(Problem::new(what).reason("exactly one of the two says where it is"));
             }
+            let certificates = [&node.ca, &node.cert, &node.cert_key];
+            if node.socket.is_some() && certificates.iter().any(|c| c.is_some()) {
+                let what = format!("{}: node.{name} has a certificate", path.display());
+                return Err(
+                    Problem::new(what).reason("ca, cert and cert-key are for nodes with a \"url\"")
+                );
+            }
         }
         Ok(file)
     }
@@ -88,11 +107,14 @@ mod tests {
         assert_eq!(file.default_node.unwrap().as_str(), "a");
         for bad in [
             "[node.a]\n",
-            "[node.a]\nsocket = \"/s\"\nurl = \"http://127.0.0.1:1\"\n",
+            "[node.a]\nsocket = \"/s\"\nurl = \"https://127.0.0.1:1\"\n",
         ] {
             write(bad);
             let error = UserFile::read(folder.path()).unwrap_err();
             assert!(error.text(str::to_owned).contains("\"socket\" or \"url\""));
         }
+        write("[node.a]\nsocket = \"/s\"\nca = \"x\"\n");
+        let error = UserFile::read(folder.path()).unwrap_err();
+        assert!(error.text(str::to_owned).contains("with a \"url\""));
     }
 }

@@ -40,7 +40,7 @@ fn every_error_in_node_toml_names_file_line_and_remedy() {
         ("[node]\nmemory = \"much\"\n", ["conf.d/x.toml:2: ", "MiB"]),
         (
             "[node]\nlisten = \"0.0.0.0:1\"\n",
-            ["conf.d/x.toml:2: ", "no loopback address"],
+            ["conf.d/x.toml:2: node.listen", "[node.tls]"],
         ),
         (
             "[source.sample]\nflies = 1\n",

@@ -7,6 +7,7 @@
 
 mod backup;
 mod browser;
+mod certificates;
 mod command;
 mod configuration;
 mod courier;
