@@ -45,7 +45,7 @@ use fades_task::time::{Time, Zone};
 use crate::api::types::{Scheduling, ServiceUse};
 
 pub use self::effect::{Change, Commit, Effect};
-pub use self::event::{Event, Now, Part, RunId, Task, TenderEvent, Tick, Timer};
+pub use self::event::{Event, Now, Part, Place, RunId, Task, TenderEvent, Tick, Timer};
 use self::outbox::{LineReport, Mail, Outbox};
 use self::outcome::Outcome;
 pub(crate) use self::outcome::over as end_outside;
@@ -281,7 +281,7 @@ impl Core {
                     effects.extend(self.courier.start(now.tick));
                 }
             }
-            Event::Accepted(task) if task.stands() => self.standings.stand(now, task),
+            Event::Accepted(task) if task.stands() => self.stand(now, task, &mut effects),
             Event::Accepted(task) => self.accept(now, task, &mut effects),
             Event::LeftOut { task } => self.standings.left_out(now, &task),
             Event::Cancel { id, by } => {
@@ -318,17 +318,24 @@ impl Core {
         if !self.ending {
             self.schedule(now, &mut effects);
         }
+        let mut failing = Vec::new();
         for effect in &mut effects {
             if let Effect::Commit(commit) = effect {
                 self.outbox.add(commit);
-                self.standings.ended(now, &commit.result.id);
+                failing.extend(self.standings.ended(now, &commit.result));
             }
+        }
+        for task in failing {
+            self.let_go(&task, &mut effects);
+            self.standings.give_back(now, &task, &mut effects);
         }
         if !self.ending {
             let over = self.standings.schedule(now, &mut effects);
             for task in &over {
                 self.let_go(task.id(), &mut effects);
-                effects.push(outcome::over(task, now, None));
+                let before = self.standings.previous(task.id());
+                let ended = before.iter().chain([task]);
+                effects.extend(ended.map(|task| outcome::over(task, now, None)));
             }
             self.outbox.schedule(now, &mut effects);
         }
@@ -373,6 +380,21 @@ impl Core {
         self.queue.close(service, !open);
     }
 
+    /// Takes a task that runs again.
+    fn stand(&mut self, now: Now, task: Task, effects: &mut Vec<Effect>) {
+        let over = if task.place.held_by.is_some() {
+            self.standings.hold(task)
+        } else {
+            let (id, replaces) = (task.id().clone(), task.place.replaces.clone());
+            self.standings.stand(now, task);
+            replaces.and_then(|before| {
+                self.let_go(&before, effects);
+                self.standings.replaced(&before, &id)
+            })
+        };
+        effects.extend(over.map(|task| outcome::over(&task, now, None)));
+    }
+
     fn accept(&mut self, now: Now, task: Task, effects: &mut Vec<Effect>) {
         self.standings.opened(&task);
         let age = now.time.0.saturating_sub(task.accepted.0).max(0);
@@ -404,9 +426,16 @@ impl Core {
 
     /// Ends a task from outside, whatever its state.
     fn end(&mut self, now: Now, id: &Name, failure: &Failure, effects: &mut Vec<Effect>) {
+        if let Some(task) = self.standings.remove_held(id) {
+            effects.push(outcome::over(&task, now, Some(failure.clone())));
+            return;
+        }
         if let Some((task, run)) = self.standings.remove(id) {
             self.let_go(id, effects);
-            effects.push(outcome::over(&task, now, Some(failure.clone())));
+            // Nothing is to stand again.
+            let before = self.standings.previous(id);
+            let ended = before.iter().chain([&task]);
+            effects.extend(ended.map(|task| outcome::over(task, now, Some(failure.clone()))));
             if let Some(run) = run {
                 self.end(now, &run, failure, effects);
             }

@@ -44,7 +44,7 @@ use crate::api::types::Scheduling;
 use crate::config::NodeConfig;
 use crate::core::outbox::{Mail, StoredParcel};
 use crate::core::standing::Spawn;
-use crate::core::{Core, Effect, Event, Now, Part, RunId, Task, TenderEvent, Tick, Timer};
+use crate::core::{Core, Effect, Event, Now, Part, Place, RunId, Task, TenderEvent, Tick, Timer};
 use crate::shared::Shared;
 use crate::store::{Store, StoreError};
 
@@ -218,8 +218,10 @@ impl Driver {
             info!(tasks = unfinished.len(), "taking up unfinished tasks");
         }
         // Runs first, so that no task with a schedule has a second one.
-        let (standing, others): (Vec<Task>, Vec<Task>) =
+        let (mut standing, others): (Vec<Task>, Vec<Task>) =
             unfinished.into_iter().partition(Task::stands);
+        // Who has a place comes before who may get it back.
+        standing.sort_by_key(|task| task.place.held_by.is_some());
         for task in others.into_iter().chain(standing) {
             self.step(Event::Accepted(task));
         }
@@ -362,6 +364,7 @@ impl Driver {
         debug!(?effect, "effect");
         match effect {
             Effect::Persist { .. } => {}
+            Effect::Return { task, .. } => info!(%task, "stands again"),
             Effect::Spawn(spawn) => self.spawned(&spawn),
             Effect::Dispatched { parcel, outcome } => self.dispatched(parcel, &outcome),
             Effect::Deliver { parcel } => self.deliver(parcel),
@@ -409,6 +412,7 @@ impl Driver {
             inbox: open.inbox.clone(),
             parent: Some(task),
             due: Some(spawn.due),
+            place: Place::default(),
             mtw: Arc::new(mtw),
         };
         self.step(Event::Accepted(run));

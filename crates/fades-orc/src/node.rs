@@ -107,6 +107,7 @@ fn as_task(stored: StoredTask, config: &NodeConfig) -> Task {
         inbox: stored.inbox,
         parent: stored.is_run.then(|| task_of(&stored.mtw.task.id)),
         due: stored.due,
+        place: stored.place,
         mtw: stored.mtw,
     }
 }

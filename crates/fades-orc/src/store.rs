@@ -109,6 +109,18 @@ pub enum StoreError {
         /// What its digest is.
         found: Digest,
     },
+    /// The task whose place is to be taken does not stand, or several could be meant.
+    #[error(
+        "replace: {task} names no one task of {service} that runs again here; those that do: {known}; name one by its id, or leave out \"replace\""
+    )]
+    NothingToReplace {
+        /// What was to be replaced.
+        task: Name,
+        /// Of which service.
+        service: Name,
+        /// What stands of it, in words.
+        known: String,
+    },
     /// The id belongs to another task.
     #[error(
         "task {id} is another task already: the id is taken by what {signer} signed before; choose a new id"
@@ -164,6 +176,8 @@ pub struct Acceptance {
     pub fresh: bool,
     /// Its state.
     pub summary: TaskSummary,
+    /// The task whose place it has taken.
+    pub replaces: Option<Name>,
 }
 
 /// The store of one node.

@@ -23,6 +23,7 @@ pub mod message;
 pub mod mtw;
 pub mod policy;
 pub mod quantity;
+pub mod replace;
 pub mod resource;
 pub mod result;
 pub mod schedule;

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::identity::{ImageRef, Name};
 use crate::limits::{Isolation, Limits};
 use crate::quantity::{Distance, Duration, Share};
+use crate::replace::{Replace, ReplaceError};
 use crate::schedule::{Schedule, ScheduleError, is_run_id};
 use crate::time::{Time, Zone};
 use crate::window::{Window, WindowError};
@@ -34,6 +35,9 @@ pub struct Mtw {
     /// When a function that stays is woken, and for which readings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<Window>,
+    /// Of which task that runs again it takes the place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replace: Option<Replace>,
     /// Where the answer goes besides being kept for whoever may read it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deliver: Vec<Deliver>,
@@ -392,6 +396,9 @@ pub enum MtwError {
     /// A function that stays, and windows that make no sense.
     #[error(transparent)]
     Window(#[from] WindowError),
+    /// A replacement that makes no sense.
+    #[error(transparent)]
+    Replace(#[from] ReplaceError),
     /// An id that is a run's.
     #[error("task.id: {0} is the id of a run of a task with a schedule: choose another")]
     RunId(Name),
@@ -444,6 +451,9 @@ impl Mtw {
             schedule.check(&self.task.id)?;
         }
         self.check_window()?;
+        if let Some(replace) = &self.replace {
+            replace.check(self.stands())?;
+        }
         for (i, r) in self.retrieve.iter().enumerate() {
             r.check()?;
             if self.retrieve[..i].iter().any(|other| other.name == r.name) {

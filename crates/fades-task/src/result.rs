@@ -88,6 +88,13 @@ pub enum Failure {
         /// What happened the last time.
         last: String,
     },
+    /// Its runs failed, and the task whose place it had taken stands again.
+    Withdrawn {
+        /// How many runs in a row.
+        failures: u32,
+        /// The task that stands again.
+        previous: Name,
+    },
     /// Somebody asked for it to end.
     Cancelled {
         /// The service that asked.
@@ -116,6 +123,10 @@ impl fmt::Display for Failure {
                     "tried {attempts} times, a part of the node failed each time: {last}"
                 )
             }
+            Self::Withdrawn { failures, previous } => write!(
+                f,
+                "{failures} of its runs failed one after the other, and {previous} stands again in its place"
+            ),
             Self::Cancelled { by } => write!(f, "cancelled by {by}"),
         }
     }

@@ -90,6 +90,7 @@ fn task(seq: i64) -> Result<Task, Fault> {
         inbox: None,
         parent: None,
         due: None,
+        place: fades_orc::core::Place::default(),
     })
 }
 

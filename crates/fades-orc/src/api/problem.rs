@@ -130,7 +130,9 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         let kind = match &error {
             e if e.is_full() => NO_ROOM,
-            StoreError::OtherTask { .. } | StoreError::NotOpen { .. } => CONFLICT,
+            StoreError::OtherTask { .. }
+            | StoreError::NothingToReplace { .. }
+            | StoreError::NotOpen { .. } => CONFLICT,
             _ => FAILED,
         };
         if let StoreError::OtherTask { id, .. } = &error {

@@ -112,6 +112,9 @@ pub struct TaskSummary {
     /// Of a task with a schedule, how many times were left out.
     #[serde(default)]
     pub skipped: u64,
+    /// Another task has taken its place; it has no runs meanwhile.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
     /// Where its time went, once it has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub breakdown: Option<Breakdown>,

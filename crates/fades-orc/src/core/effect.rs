@@ -76,6 +76,14 @@ pub enum Effect {
     /// [`Accepted`](super::Event::Accepted) follows, or
     /// [`LeftOut`](super::Event::LeftOut) when its id is taken.
     Spawn(Spawn),
+    /// Store that a task with a schedule has its place again, and until when
+    /// everything is run or left out.
+    Return {
+        /// The task.
+        task: Name,
+        /// Until when.
+        due: Time,
+    },
     /// Let the courier try to deliver a parcel of the outbox.
     Deliver {
         /// Its number.
@@ -110,6 +118,7 @@ impl Effect {
             | Self::Start(_)
             | Self::Ping(_)
             | Self::Spawn(_)
+            | Self::Return { .. }
             | Self::Deliver { .. }
             | Self::Dispatched { .. } => false,
         }

@@ -66,6 +66,19 @@ pub struct Task {
     /// Of a run, the time that was due; of a task with a schedule, until when
     /// everything is run or left out.
     pub due: Option<Time>,
+    /// Of a task with a schedule, whose place it has, or who has its.
+    pub place: Place,
+}
+
+/// How a task that runs again stands to others.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Place {
+    /// It takes the place of this task.
+    pub replaces: Option<Name>,
+    /// This task has its place; it may get it back.
+    pub held_by: Option<Name>,
+    /// Runs that failed since the last that did not.
+    pub failures: u32,
 }
 
 impl Task {

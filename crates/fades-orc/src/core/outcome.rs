@@ -61,6 +61,7 @@ const fn state_of(failure: &Failure) -> TaskState {
         | Failure::Isolation { .. }
         | Failure::Image { .. }
         | Failure::TooLate
+        | Failure::Withdrawn { .. }
         | Failure::Attempts { .. } => TaskState::Failed,
     }
 }

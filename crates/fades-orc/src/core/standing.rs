@@ -12,10 +12,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use fades_task::identity::Name;
 use fades_task::quantity::Duration;
+use fades_task::result::{Failure, TaskResult, TaskState};
 use fades_task::schedule::{Due, run_id};
 use fades_task::time::Time;
 
-use super::{Effect, Now, Task, Tick, Timer};
+use super::{Effect, Now, Place, Task, Tick, Timer, outcome};
 
 /// Longest time that is waited for without looking at the clock again.
 const LOOK_EVERY: Duration = Duration(60_000_000_000);
@@ -27,6 +28,8 @@ struct Standing {
     done: Time,
     /// Where it is among those that wait; while a run is open, it is not.
     planned: Option<Time>,
+    /// Runs that failed since the last that did not.
+    failures: u32,
 }
 
 #[derive(Debug, Default)]
@@ -34,6 +37,8 @@ pub(super) struct Standings {
     tasks: BTreeMap<Name, Standing>,
     /// Those that wait, by the time of what is next.
     due: BTreeSet<(Time, Name)>,
+    /// Those that were replaced, by who has their place.
+    held: HashMap<Name, Task>,
     /// Open runs, and whose they are.
     runs: HashMap<Name, Name>,
     /// When the clock is looked at next.
@@ -46,7 +51,40 @@ impl Standings {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.tasks.len()
+        self.tasks.len() + self.held.len()
+    }
+
+    /// Keeps a task whose place another has; gives it back when nobody does.
+    pub(super) fn hold(&mut self, task: Task) -> Option<Task> {
+        let by = task.place.held_by.as_ref();
+        match by.filter(|by| self.has(by)).cloned() {
+            Some(by) => self.held.insert(by, task),
+            None => Some(task),
+        }
+    }
+
+    /// A task takes the place of another. Gives that of which the other had taken
+    /// the place: only one is kept.
+    pub(super) fn replaced(&mut self, id: &Name, by: &Name) -> Option<Task> {
+        self.unplan(id);
+        if let Some(Standing { mut task, done, .. }) = self.tasks.remove(id) {
+            task.due = Some(done);
+            task.place.held_by = Some(by.clone());
+            self.held.insert(by.clone(), task);
+        }
+        self.held.remove(id)
+    }
+
+    /// The task whose place this one had.
+    pub(super) fn previous(&mut self, id: &Name) -> Option<Task> {
+        self.held.remove(id)
+    }
+
+    /// Takes a task out whose place another has.
+    pub(super) fn remove_held(&mut self, id: &Name) -> Option<Task> {
+        let by = self.held.iter().find(|(_, task)| task.id() == id)?.0;
+        let by = by.clone();
+        self.held.remove(&by)
     }
 
     /// Takes a task with a schedule; `task.due` is how far it has come.
@@ -54,6 +92,7 @@ impl Standings {
         let name = task.id().clone();
         let standing = Standing {
             done: task.due.unwrap_or(task.accepted),
+            failures: task.place.failures,
             task,
             planned: None,
         };
@@ -71,11 +110,53 @@ impl Standings {
         }
     }
 
-    /// A task has ended; when it was a run, its task goes on.
-    pub(super) fn ended(&mut self, now: Now, id: &Name) {
-        if let Some(task) = self.runs.remove(id) {
-            self.plan(now, &task);
+    /// A task has ended; when it was a run, its task goes on. Gives that task when
+    /// it has failed so often that the one before it is to stand again.
+    pub(super) fn ended(&mut self, now: Now, result: &TaskResult) -> Option<Name> {
+        let task = self.runs.remove(&result.id)?;
+        let standing = self.tasks.get_mut(&task)?;
+        match result.state {
+            TaskState::Failed => standing.failures += 1,
+            TaskState::Done => standing.failures = 0,
+            _ => {}
         }
+        let replace = standing.task.mtw.replace.as_ref();
+        let enough = replace.is_some_and(|r| standing.failures >= r.after_failures);
+        if enough && self.held.contains_key(&task) {
+            return Some(task);
+        }
+        self.plan(now, &task);
+        None
+    }
+
+    /// Gives its place back to the task before `id`, which ends.
+    pub(super) fn give_back(&mut self, now: Now, id: &Name, effects: &mut Vec<Effect>) {
+        let Some(Standing {
+            task,
+            done,
+            failures,
+            ..
+        }) = self.tasks.remove(id)
+        else {
+            return;
+        };
+        let Some(mut before) = self.held.remove(id) else {
+            return;
+        };
+        let previous = before.id().clone();
+        let failure = Failure::Withdrawn {
+            failures,
+            previous: previous.clone(),
+        };
+        effects.push(outcome::over(&task, now, Some(failure)));
+        // What the other one was to run is not run again.
+        effects.push(Effect::Return {
+            task: previous,
+            due: done,
+        });
+        before.due = Some(done);
+        before.place = Place::default();
+        self.stand(now, before);
     }
 
     /// A run could not be stored, because its id is taken: that time is left out.

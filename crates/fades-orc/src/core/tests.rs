@@ -95,6 +95,7 @@ impl Story {
             inbox: None,
             parent: None,
             due: None,
+            place: crate::core::Place::default(),
         }
     }
 

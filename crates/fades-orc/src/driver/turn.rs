@@ -30,7 +30,7 @@ use super::{Driver, Input, STORE_PAUSE, STORE_PAUSE_MAX, wall_time};
 use crate::admission::{Admitted, Refusal, admit};
 use crate::api::types::Problem;
 use crate::config::{NodeConfig, QUEUE_MAX, STANDING_MAX};
-use crate::core::{Change, Effect, Event, Now, Task};
+use crate::core::{Change, Effect, Event, Now, Place, Task};
 use crate::store::group::{Ending, Newcomer, Write};
 use crate::store::{Acceptance, Store, StoreError};
 
@@ -235,6 +235,7 @@ impl Driver {
                 Some(Write::End(Box::new(Ending::new(commit, logs))))
             }
             Effect::Spawn(spawn) => Some(Write::Spawn(spawn, now)),
+            Effect::Return { task, due } => Some(Write::Return(task, *due)),
             Effect::Dispatched { parcel, outcome } => Some(Write::Dispatched(*parcel, outcome)),
             _ => None,
         };
@@ -445,6 +446,10 @@ fn tell(
             inbox: newcomer.inbox.clone(),
             parent: None,
             due: None,
+            place: Place {
+                replaces: a.replaces.clone(),
+                ..Place::default()
+            },
             mtw: std::sync::Arc::new(newcomer.task.into_mtw()),
         },
     });

@@ -47,6 +47,8 @@ pub enum Write<'a> {
     End(Box<Ending>),
     /// A task with a schedule has a run, accepted at that time.
     Spawn(&'a Spawn, Time),
+    /// A task with a schedule has its place again; until when everything is run.
+    Return(&'a Name, Time),
     /// A parcel has left the outbox.
     Dispatched(u64, &'a Dispatch),
 }
@@ -175,13 +177,22 @@ impl Store {
         newcomer: &Newcomer,
     ) -> Result<Result<Acceptance, StoreError>, StoreError> {
         let sql = |e| self.sql(DOING, e);
+        let replaces = match self.to_replace(transaction, newcomer)? {
+            Ok(replaces) => replaces,
+            Err(error) => return Ok(Err(error)),
+        };
         if rows::insert_task(transaction, newcomer).map_err(sql)? {
+            let seq = transaction.last_insert_rowid();
+            if let Some(before) = &replaces {
+                rows::hold(transaction, before, seq).map_err(sql)?;
+            }
             if let Some(at) = newcomer.started {
                 rows::note_use(transaction, newcomer.task.image(), at).map_err(sql)?;
             }
             return Ok(Ok(Acceptance {
-                seq: transaction.last_insert_rowid(),
+                seq,
                 fresh: true,
+                replaces,
                 summary: newcomer.summary(),
             }));
         }
@@ -193,6 +204,7 @@ impl Store {
             return Ok(Ok(Acceptance {
                 seq,
                 fresh: false,
+                replaces: None,
                 summary,
             }));
         }
@@ -202,6 +214,40 @@ impl Store {
         }))
     }
 
+    /// The task whose place a newcomer takes.
+    fn to_replace(
+        &self,
+        transaction: &Transaction<'_>,
+        newcomer: &Newcomer,
+    ) -> Result<Result<Option<Name>, StoreError>, StoreError> {
+        let sql = |e| self.sql(DOING, e);
+        let mtw = newcomer.task.mtw();
+        let Some(replace) = &mtw.replace else {
+            return Ok(Ok(None));
+        };
+        if rows::place(transaction, &mtw.task.id)
+            .map_err(sql)?
+            .is_some()
+        {
+            // The same task again, or another with its id.
+            return Ok(Ok(None));
+        }
+        let standing = rows::standing(transaction, &mtw.task.service).map_err(sql)?;
+        let (task, service) = (replace.task.clone(), mtw.task.service.clone());
+        let of_name = standing.iter().filter(|(_, name)| *name == task);
+        let of_name: Vec<&Name> = of_name.map(|(id, _)| id).collect();
+        let by_id = standing.iter().find(|(id, _)| *id == task);
+        Ok(match (by_id, of_name.as_slice()) {
+            (Some((id, _)), _) => Ok(Some(id.clone())),
+            (None, [id]) => Ok(Some((*id).clone())),
+            (None, _) => Err(StoreError::NothingToReplace {
+                task,
+                service,
+                known: known(&standing),
+            }),
+        })
+    }
+
     fn remember(&self, writes: &[Write<'_>], stored: &Stored) {
         let mut recent = self.recent();
         let applied = writes.iter().zip(&stored.applied).filter(|(_, a)| **a);
@@ -209,12 +255,15 @@ impl Store {
             Write::State(id, change) => recent.changed(id, change),
             Write::End(ending) => recent.ended(ending),
             Write::Spawn(spawn, at) => recent.spawned(spawn, *at),
+            Write::Return(task, due) => recent.held(task, false, Some(*due)),
             Write::Dispatched(..) => None,
         });
         let mut news: Vec<TaskSummary> = changed.collect();
         for acceptance in stored.accepted.iter().flatten().filter(|a| a.fresh) {
             recent.accepted(acceptance.summary.clone());
             news.push(acceptance.summary.clone());
+            let before = acceptance.replaces.as_ref();
+            news.extend(before.and_then(|before| recent.held(before, true, None)));
         }
         self.feed.tasks(news);
     }
@@ -227,7 +276,7 @@ impl Write<'_> {
         match self {
             Self::State(id, _) => Some(id),
             Self::End(ending) => Some(&ending.id),
-            Self::Spawn(..) | Self::Dispatched(..) => None,
+            Self::Spawn(..) | Self::Return(..) | Self::Dispatched(..) => None,
         }
     }
 }
@@ -253,9 +302,27 @@ impl Newcomer {
             finished: None,
             due: mtw.stands().then_some(self.accepted),
             skipped: 0,
+            held: false,
             breakdown: None,
             failure: None,
         }
+    }
+}
+
+/// Tasks that stand, by id and name, the first few of many.
+fn known(standing: &[(Name, Name)]) -> String {
+    const MOST: usize = 8;
+    let mut words: Vec<String> = standing
+        .iter()
+        .take(MOST)
+        .map(|(id, name)| format!("{name} ({id})"))
+        .collect();
+    if standing.len() > MOST {
+        words.push(format!("and {} more", standing.len() - MOST));
+    }
+    match words.is_empty() {
+        true => "none".to_owned(),
+        false => words.join(", "),
     }
 }
 
@@ -270,6 +337,7 @@ fn apply(transaction: &Transaction<'_>, write: &Write<'_>) -> rusqlite::Result<b
         }
         Write::End(ending) => rows::end_task(transaction, ending),
         Write::Spawn(spawn, at) => rows::spawn(transaction, spawn, *at),
+        Write::Return(task, due) => rows::give_back(transaction, task, *due),
         Write::Dispatched(parcel, outcome) => mail::dispatch(transaction, *parcel, outcome),
     }
 }

@@ -158,6 +158,15 @@ impl Recent {
         Some(summary.clone())
     }
 
+    /// Another task has taken the place of this one, or it has it again and everything
+    /// until `due` is run. Gives the task as it is now.
+    pub(super) fn held(&mut self, id: &Name, held: bool, due: Option<Time>) -> Option<TaskSummary> {
+        let summary = &mut self.tasks.get_mut(id)?.summary;
+        summary.held = held;
+        summary.due = due.or(summary.due);
+        Some(summary.clone())
+    }
+
     /// A run is its task, but for its id and its times. Gives the run.
     pub(super) fn spawned(&mut self, spawn: &Spawn, at: Time) -> Option<TaskSummary> {
         let task = self.tasks.get_mut(&spawn.task)?;
@@ -168,6 +177,7 @@ impl Recent {
             state: TaskState::Queued,
             accepted: at,
             skipped: 0,
+            held: false,
             ..task.summary.clone()
         };
         self.accepted(run.clone());
@@ -239,6 +249,7 @@ mod tests {
             finished: None,
             due: None,
             skipped: 0,
+            held: false,
             breakdown: None,
             failure: None,
         }

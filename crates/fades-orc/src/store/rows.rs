@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use super::group::{Ending, Newcomer};
 use super::{mail, state_word};
 use crate::api::types::{FunctionInfo, LIST_DEFAULT, LIST_MAX, TaskCounts, TaskList, TaskSummary};
+use crate::core::Place;
 use crate::core::standing::Spawn;
 
 /// A task that has not ended.
@@ -37,6 +38,8 @@ pub struct StoredTask {
     /// Of a run, the time that was due; of a task with a schedule, until when
     /// everything is run or left out.
     pub due: Option<Time>,
+    /// Of a task with a schedule, who has its place, and how its runs go.
+    pub place: Place,
 }
 
 /// Which tasks to list.
@@ -66,6 +69,7 @@ pub(super) struct UnfinishedRow {
     id: Name,
     is_run: bool,
     due: Option<Time>,
+    place: Place,
 }
 
 impl UnfinishedRow {
@@ -81,6 +85,7 @@ impl UnfinishedRow {
             inbox: self.inbox,
             is_run: self.is_run,
             due: self.due,
+            place: self.place,
         })
     }
 }
@@ -165,6 +170,7 @@ fn as_summary(row: &Row<'_>) -> rusqlite::Result<TaskSummary> {
         finished: time(row, "finished")?,
         due: time(row, "due")?,
         skipped: row.get::<_, i64>("skipped")?.unsigned_abs(),
+        held: row.get::<_, Option<i64>>("held")?.is_some(),
         breakdown: part(row, "breakdown")?,
         failure: part::<Failure>(row, "failure")?.map(|f| f.to_string()),
     })
@@ -301,6 +307,18 @@ pub(super) fn end_task(connection: &Connection, ending: &Ending) -> rusqlite::Re
             ending.readings,
             ending.log
         ])?;
+    // One that was cancelled says nothing about its task.
+    let failures = match ending.state {
+        TaskState::Failed => "failures + 1",
+        TaskState::Done => "0",
+        _ => "failures",
+    };
+    connection
+        .prepare_cached(&format!(
+            "UPDATE tasks SET failures = {failures}
+             WHERE seq = (SELECT parent FROM tasks WHERE seq = ?1)"
+        ))?
+        .execute([seq])?;
     // A task that has ended goes on with nothing.
     connection
         .prepare_cached("DELETE FROM checkpoints WHERE task = ?1")?
@@ -349,6 +367,37 @@ pub(super) fn spawn(connection: &Connection, spawn: &Spawn, at: Time) -> rusqlit
     Ok(inserted == 1)
 }
 
+/// Tasks of a service that run again, by id and name.
+pub(super) fn standing(
+    connection: &Connection,
+    service: &Name,
+) -> rusqlite::Result<Vec<(Name, Name)>> {
+    let sql = "SELECT id, name FROM tasks
+               WHERE service = ?1 AND state = 'standing' AND held IS NULL ORDER BY seq";
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_map([service.as_str()], |row| {
+        Ok((text(row, "id")?, text(row, "name")?))
+    })?;
+    rows.collect()
+}
+
+/// The task at `by` takes the place of another.
+pub(super) fn hold(connection: &Connection, id: &Name, by: i64) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached("UPDATE tasks SET held = ?2 WHERE id = ?1")?;
+    statement.execute(params![id.as_str(), by])?;
+    Ok(())
+}
+
+/// A task has its place again, and everything until `due` is run. Whether it
+/// stood.
+pub(super) fn give_back(connection: &Connection, id: &Name, due: Time) -> rusqlite::Result<bool> {
+    let mut statement = connection.prepare_cached(
+        "UPDATE tasks SET held = NULL, failures = 0, due = ?2
+         WHERE id = ?1 AND state = 'standing'",
+    )?;
+    Ok(statement.execute(params![id.as_str(), due.0])? == 1)
+}
+
 /// With what the function of a task goes on.
 pub(super) fn checkpoint(
     connection: &Connection,
@@ -380,7 +429,8 @@ pub(super) fn open(connection: &Connection) -> rusqlite::Result<Vec<TaskSummary>
 pub(super) fn unfinished(connection: &Connection) -> rusqlite::Result<Vec<UnfinishedRow>> {
     let mut statement = connection.prepare(
         "SELECT run.seq, ifnull(task.envelope, run.envelope), run.accepted, run.attempts,
-                run.inbox, run.id, run.parent IS NOT NULL, run.due
+                run.inbox, run.id, run.parent IS NOT NULL, run.due, run.failures,
+                (SELECT id FROM tasks WHERE seq = run.held) AS held_by
          FROM tasks run LEFT JOIN tasks task ON task.seq = run.parent
          WHERE run.state IN ('standing', 'queued', 'running') ORDER BY run.seq",
     )?;
@@ -394,6 +444,11 @@ pub(super) fn unfinished(connection: &Connection) -> rusqlite::Result<Vec<Unfini
             id: text(row, "id")?,
             is_run: row.get(6)?,
             due: time(row, "due")?,
+            place: Place {
+                replaces: None,
+                held_by: optional(row, "held_by")?,
+                failures: row.get("failures")?,
+            },
         })
     })?;
     rows.collect()

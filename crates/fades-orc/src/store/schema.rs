@@ -32,6 +32,8 @@ CREATE TABLE tasks (
     parent   INTEGER REFERENCES tasks (seq),
     due      INTEGER,
     skipped  INTEGER NOT NULL DEFAULT 0,
+    held     INTEGER REFERENCES tasks (seq),
+    failures INTEGER NOT NULL DEFAULT 0,
     CHECK ((finished IS NOT NULL) = (state IN ('done', 'failed', 'cancelled')))
 ) STRICT;
 CREATE TABLE results (
@@ -70,6 +72,12 @@ CREATE TABLE receivers (
     lost      INTEGER NOT NULL DEFAULT 0,
     reason    TEXT
 ) STRICT;
+";
+
+/// What version 3 added to tasks: who has the place of which.
+const PLACES: &str = "
+ALTER TABLE tasks ADD COLUMN held INTEGER REFERENCES tasks (seq);
+ALTER TABLE tasks ADD COLUMN failures INTEGER NOT NULL DEFAULT 0;
 ";
 
 /// What version 3 added: with what functions that stay go on.
@@ -180,9 +188,8 @@ fn upgrade(connection: &mut Connection, path: &Path, version: i64) -> Result<(),
     // A table that others refer to is about to be another.
     pragma(connection, "foreign_keys", "OFF").map_err(upgrading)?;
     let transaction = connection.transaction().map_err(upgrading)?;
-    if version < 2 {
-        transaction.execute_batch(&from_1()).map_err(upgrading)?;
-    }
+    let earlier = if version < 2 { &from_1() } else { PLACES };
+    transaction.execute_batch(earlier).map_err(upgrading)?;
     transaction.execute_batch(CHECKPOINTS).map_err(upgrading)?;
     pragma(&transaction, "user_version", &VERSION.to_string()).map_err(upgrading)?;
     transaction.commit().map_err(upgrading)?;

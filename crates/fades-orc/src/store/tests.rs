@@ -94,6 +94,7 @@ fn end_of(id: &str, answer: &[u8]) -> Commit {
         finished: Some(now()),
         due: None,
         skipped: 0,
+        held: false,
         breakdown: None,
         failure: None,
     };

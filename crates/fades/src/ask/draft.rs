@@ -90,6 +90,7 @@ pub(crate) fn from_options(
         },
         schedule: None,
         window: None,
+        replace: None,
         deliver: Vec::new(),
     }
 }

@@ -130,7 +130,10 @@ fn table(tasks: &[TaskSummary], now: Time) -> Table {
             task.name.to_string(),
             task.service.to_string(),
             task.function.name.to_string(),
-            task.state.to_string(),
+            match task.held {
+                true => "held".to_owned(),
+                false => task.state.to_string(),
+            },
             moment(task.accepted),
             micros(took.unsigned_abs()),
         ]);

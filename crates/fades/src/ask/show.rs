@@ -2,6 +2,7 @@
 
 use fades_orc::api::types::{TaskDetail, TaskSummary};
 use fades_task::mtw::{Mtw, Near, Patterns, Retrieve};
+use fades_task::replace::Replace;
 
 use super::client::Client;
 use super::render;
@@ -71,6 +72,18 @@ fn lines(summary: &TaskSummary, task: &Mtw) -> Vec<(&'static str, String)> {
     }
     if let Some(window) = &task.window {
         lines.push(("windows", format!("{window}{skipped}")));
+    }
+    if let Some(replace) = &task.replace {
+        let Replace {
+            task,
+            after_failures,
+        } = replace;
+        let words = format!("{task}, until {after_failures} runs in a row have failed");
+        lines.push(("replaces", words));
+    }
+    if summary.held {
+        let words = "another task has its place; it stands again if that one's runs fail";
+        lines.push(("held", words.to_owned()));
     }
     lines.extend(summary.due.map(|t| ("due", moment(t))));
     lines.extend(

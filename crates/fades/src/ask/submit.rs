@@ -7,6 +7,7 @@ use fades_task::identity::{Digest, ImageRef, Name};
 use fades_task::limits::Isolation;
 use fades_task::mtw::{Deliver, Lifetime, Mtw};
 use fades_task::quantity::{Duration, Size};
+use fades_task::replace::Replace;
 use fades_task::schedule::{Cron, Schedule};
 use fades_task::time::{Time, Zone};
 use fades_task::window::Window;
@@ -99,6 +100,12 @@ struct MoreArgs {
     /// A window begins this often, when windows are to overlap
     #[arg(long, value_name = "DURATION", requires = "window")]
     step: Option<Duration>,
+    /// Take the place of a task that runs again: its name or id
+    #[arg(long, value_name = "TASK")]
+    replace: Option<Name>,
+    /// Give its place back when so many runs in a row failed (3 if not given)
+    #[arg(long, value_name = "NUMBER", requires = "replace")]
+    after_failures: Option<u32>,
     /// What a day is, such as Europe/London
     #[arg(long, value_name = "ZONE")]
     zone: Option<Zone>,
@@ -269,6 +276,15 @@ impl MoreArgs {
                 length: (length != every).then_some(length),
                 ..before.unwrap_or_else(|| Window::every(every))
             });
+        }
+        if let Some(task) = &self.replace {
+            let before = mtw.replace.take().map(|r| r.after_failures);
+            let mut replace = Replace::of(task.clone());
+            replace.after_failures = self
+                .after_failures
+                .or(before)
+                .unwrap_or(replace.after_failures);
+            mtw.replace = Some(replace);
         }
         let stands = self.every.is_some() || self.cron.is_some() || self.window.is_some();
         if stands && self.expires.is_none() {

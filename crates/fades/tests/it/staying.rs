@@ -211,3 +211,74 @@ fn windows_that_make_no_sense_are_refused_before_they_are_handed_in() {
     );
     refused(&["--step", "1s"], &["--window"]);
 }
+
+#[test]
+fn a_task_is_replaced_and_stands_again_when_its_successor_fails() {
+    if !can_run("a_task_is_replaced_and_stands_again_when_its_successor_fails") {
+        return;
+    }
+    let stage = Stage::with_node();
+    let mut node = stage.node();
+    stage.publish(&["hello", "misbehave"]);
+    let submit = |words: &[&str]| {
+        let always = ["--kind", "temperature", "--every", "1s"];
+        stage.run(&[&["submit"], words, &always].concat())
+    };
+    submit(&[
+        "hello",
+        "--id",
+        "a",
+        "--name",
+        "greet",
+        "--replace",
+        "greet",
+    ])
+    .said(1, &["greet names no one task", "those that do: none"]);
+    submit(&["hello", "--id", "a", "--name", "greet"]).good();
+    until("the first one runs", || !windows(&stage, "a").is_empty());
+    let next = [
+        "misbehave",
+        "--id",
+        "b",
+        "--param",
+        "do=panic",
+        "--replace",
+        "greet",
+    ];
+    submit(&[&next[..], &["--after-failures", "2"]].concat()).good();
+    let shown = stage.run(&["show", "a"]).good();
+    assert!(
+        shown.out.contains("another task has its place"),
+        "{shown:?}"
+    );
+    // The place and the failures are stored.
+    until("the second one fails", || !windows(&stage, "b").is_empty());
+    node.kill();
+    node = stage.node();
+    let state = |id: &str| {
+        let all = stage.run(&["ps", "--all", "-o", "json"]).json();
+        let all = all.as_array().unwrap().clone();
+        let task = all.iter().find(|task| task["id"] == id).unwrap();
+        (
+            task["state"].as_str().unwrap().to_owned(),
+            task["held"] == true,
+        )
+    };
+    until("the second one is withdrawn", || state("b").0 == "failed");
+    assert_eq!(state("a"), ("standing".to_owned(), false));
+    let result = stage.run(&["result", "b"]);
+    assert!(result.out.contains("a stands again"), "{result:?}");
+    let had = windows(&stage, "a").len();
+    until("the first one runs again", || {
+        windows(&stage, "a").len() > had
+    });
+    let due = |run: &Value| run["due"].as_str().unwrap().to_owned();
+    let first: Vec<String> = windows(&stage, "a").iter().map(due).collect();
+    let second: Vec<String> = windows(&stage, "b").iter().map(due).collect();
+    assert_eq!(second.len(), 2);
+    assert!(
+        second.iter().all(|due| !first.contains(due)),
+        "no time is run by both"
+    );
+    assert_eq!(node.stop(), Some(0));
+}

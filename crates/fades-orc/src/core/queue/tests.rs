@@ -87,6 +87,7 @@ fn waiting(seq: i64, now_tick: Tick, op: (usize, u64, i32, i64)) -> Waiting {
             inbox: None,
             parent: None,
             due: None,
+            place: crate::core::Place::default(),
         },
         accepted: now_tick,
         not_before: Tick(now_tick.0 + pause),

@@ -392,6 +392,7 @@ impl World {
             }
             Effect::Spawn(_)
             | Effect::GoOn { .. }
+            | Effect::Return { .. }
             | Effect::Deliver { .. }
             | Effect::Dispatched { .. }
             | Effect::Start(Part::Courier)
@@ -485,6 +486,7 @@ impl World {
             inbox: None,
             parent: None,
             due: None,
+            place: crate::core::Place::default(),
         };
         self.tasks.push((task.clone(), Stored::Queued(0)));
         let foreseen = self.core.starts_at_once(self.now, [&*task.mtw].into_iter());

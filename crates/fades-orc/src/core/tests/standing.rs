@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
+use fades_task::exit::Exit;
 use fades_task::mtw::Mtw;
 use fades_task::quantity::Duration;
+use fades_task::replace::Replace;
 use fades_task::result::{Failure, TaskState};
 
 use fades_task::time::Time;
 use proptest::prelude::{Strategy, any, prop, proptest};
 use serde_json::json;
 
-use super::{Effect, Event, Part, Story, Task, Timer, committed, mtw_with, name};
+use super::{Effect, Event, Part, Story, Task, Timer, committed, mtw_with, name, started};
+use crate::core::Place;
 use crate::core::standing::Spawn;
 
 const MINUTE: Duration = Duration(60_000_000_000);
@@ -310,4 +313,150 @@ proptest! {
             }
         }
     }
+}
+
+/// A task that takes the place of `air`, and gives it back after two failures.
+fn successor(story: &Story, id: &str, before: &str) -> Task {
+    let mut mtw = task(story, "5m", "latest");
+    mtw.task.id = name(id);
+    let mut replace = Replace::of(name(before));
+    replace.after_failures = 2;
+    mtw.replace = Some(replace);
+    let place = Place {
+        replaces: Some(name(before)),
+        ..Place::default()
+    };
+    Task {
+        seq: 100,
+        mtw: Arc::new(mtw),
+        accepted: story.now.time,
+        attempts: 0,
+        isolations: Vec::new(),
+        inbox: None,
+        parent: None,
+        due: None,
+        place,
+    }
+}
+
+/// The next run of the task that stands, which ends so.
+fn runs(story: &mut Story, mtw: &Mtw, exit: Exit) -> (Spawn, Vec<Effect>) {
+    let effects = later(story, minutes(5));
+    let [spawn] = spawns(&effects).try_into().unwrap();
+    let run = started(&opens(story, mtw, &spawn));
+    let _ = story.ready(run);
+    let _ = story.retrieved(run, None);
+    let ended = story.ends(run, exit);
+    let _ = story.gone(run);
+    (spawn, ended)
+}
+
+fn panicked() -> Exit {
+    Exit::Panicked {
+        message: "no".to_owned(),
+    }
+}
+
+fn ends(effects: &[Effect]) -> Vec<(String, TaskState)> {
+    let commit = |effect: &Effect| match effect {
+        Effect::Commit(c) => Some((c.result.id.to_string(), c.result.state)),
+        _ => None,
+    };
+    effects.iter().filter_map(commit).collect()
+}
+
+#[test]
+fn a_task_that_was_replaced_stands_again_when_its_successor_keeps_failing() {
+    let mut story = story();
+    let mtw = task(&story, "5m", "latest");
+    let standing = story.task(mtw.clone());
+    let _ = story.step(Event::Accepted(standing));
+    let next = successor(&story, "next", "air");
+    let _ = story.step(Event::Accepted(next));
+    // Failures count when they follow each other.
+    for (exit, task) in [
+        (panicked(), "next"),
+        (Exit::Done, "next"),
+        (panicked(), "next"),
+    ] {
+        let (spawn, ended) = runs(&mut story, &mtw, exit);
+        assert_eq!(spawn.task, name(task));
+        assert_eq!(ends(&ended).len(), 1);
+    }
+    let (last, ended) = runs(&mut story, &mtw, panicked());
+    let [_, (id, state)] = ends(&ended).try_into().unwrap();
+    assert_eq!((id.as_str(), state), ("next", TaskState::Failed));
+    let (task, due) = (name("air"), last.due);
+    assert!(ended.contains(&Effect::Return { task, due }));
+    let (spawn, _) = runs(&mut story, &mtw, Exit::Done);
+    assert_eq!(spawn.task, name("air"));
+    assert_eq!(
+        spawn.due,
+        last.due.after(minutes(5)),
+        "nothing is run twice"
+    );
+    assert_eq!(story.core.standing(), 1);
+}
+
+#[test]
+fn only_one_is_kept_and_it_ends_with_its_successor() {
+    let mut story = story();
+    let mtw = task(&story, "5m", "latest");
+    let standing = story.task(mtw);
+    let _ = story.step(Event::Accepted(standing));
+    let second = successor(&story, "second", "air");
+    assert_eq!(ends(&story.step(Event::Accepted(second))), []);
+    let third = successor(&story, "third", "second");
+    let effects = story.step(Event::Accepted(third));
+    assert_eq!(ends(&effects), [("air".to_owned(), TaskState::Done)]);
+    assert_eq!(story.core.standing(), 2);
+    let effects = story.cancel("third");
+    let cancelled = |id: &str| (id.to_owned(), TaskState::Cancelled);
+    assert_eq!(ends(&effects), [cancelled("second"), cancelled("third")]);
+    assert_eq!(story.core.standing(), 0);
+}
+
+#[test]
+fn a_task_that_was_replaced_can_be_cancelled() {
+    let mut story = story();
+    let mtw = task(&story, "5m", "latest");
+    let standing = story.task(mtw.clone());
+    let _ = story.step(Event::Accepted(standing));
+    let next = successor(&story, "next", "air");
+    let _ = story.step(Event::Accepted(next));
+    let cancelled = ("air".to_owned(), TaskState::Cancelled);
+    assert_eq!(ends(&story.cancel("air")), [cancelled]);
+    for _ in 0..3 {
+        let (spawn, ended) = runs(&mut story, &mtw, panicked());
+        assert_eq!(spawn.task, name("next"), "there is nothing to go back to");
+        assert_eq!(ends(&ended).len(), 1);
+    }
+}
+
+#[test]
+fn after_a_restart_places_and_failures_are_as_they_were() {
+    let mut story = story();
+    let mtw = task(&story, "5m", "latest");
+    let mut next = successor(&story, "next", "air");
+    next.place = Place {
+        failures: 1,
+        ..Place::default()
+    };
+    let _ = story.step(Event::Accepted(next));
+    let place = |by: &str| Place {
+        held_by: Some(name(by)),
+        ..Place::default()
+    };
+    let mut held = story.task(mtw.clone());
+    held.place = place("next");
+    assert_eq!(ends(&story.step(Event::Accepted(held))), []);
+    // Who has the place of this one has lost its own before the crash.
+    let mut orphan = mtw.clone();
+    orphan.task.id = name("orphan");
+    let mut orphan = story.task(orphan);
+    orphan.place = place("gone");
+    let over = ("orphan".to_owned(), TaskState::Done);
+    assert_eq!(ends(&story.step(Event::Accepted(orphan))), [over]);
+    let (_, ended) = runs(&mut story, &mtw, panicked());
+    assert_eq!(ends(&ended).len(), 2, "it was the second failure");
 }

@@ -162,6 +162,7 @@ fn nothing_is_performed_and_nobody_is_told_before_it_is_stored() {
             inbox: None,
             parent: None,
             due: None,
+            place: crate::core::Place::default(),
         }));
         desk.driver.turn();
         let told = told.try_recv().unwrap().is_ok();
@@ -210,6 +211,7 @@ fn a_full_queue_takes_nothing_new_and_still_knows_what_it_has() {
             inbox: None,
             parent: None,
             due: None,
+            place: crate::core::Place::default(),
         };
         let _ = desk
             .driver
@@ -336,6 +338,7 @@ fn a_clock_that_leaps_while_a_task_waits_to_be_told_to_the_core_does_not_end_it(
                 inbox: None,
                 parent: None,
                 due: None,
+                place: crate::core::Place::default(),
             },
             started: false,
         };

@@ -8,8 +8,8 @@ use serde_json::json;
 use super::{accept, end, newcomer, take};
 use crate::core::standing::Spawn;
 use crate::samples::{mtw_with, name, now};
-use crate::store::group::Write;
-use crate::store::{Filter, Store};
+use crate::store::group::{Newcomer, Write};
+use crate::store::{Filter, Store, StoreError};
 
 fn stands(store: &Store) {
     let mtw = mtw_with("air", |t| t["schedule"] = json!({ "every": "5m" }));
@@ -131,4 +131,56 @@ fn a_checkpoint_is_stored_with_the_answer_of_its_window_and_no_other() {
     assert_eq!(checkpoint(&store), Some(vec![]));
     assert!(end(&store, "air", &[0x18, 0x2a]).unwrap());
     assert_eq!(checkpoint(&store), None, "the task has ended");
+}
+
+fn successor(id: &str, of: &str) -> Newcomer {
+    newcomer(&mtw_with(id, |t| {
+        t["schedule"] = json!({ "every": "5m" });
+        t["replace"] = json!({ "task": of });
+    }))
+}
+
+#[test]
+fn a_place_is_taken_and_given_back_with_what_it_goes_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let refused = take(&store, successor("next", "air")).unwrap_err();
+    assert!(
+        matches!(refused, StoreError::NothingToReplace { .. }),
+        "{refused}"
+    );
+    assert!(
+        refused.to_string().contains("those that do: none"),
+        "{refused}"
+    );
+    assert_eq!(store.summary(&name("next")).unwrap(), None);
+    stands(&store);
+    // By its id, or by its name when that says which.
+    let taken = take(&store, successor("next", "air")).unwrap();
+    assert_eq!(taken.replaces, Some(name("air")));
+    let again = take(&store, successor("next", "air")).unwrap();
+    assert_eq!((again.fresh, again.replaces), (false, None));
+    let held = |store: &Store, id: &str| store.summary(&name(id)).unwrap().unwrap().held;
+    assert_eq!((held(&store, "air"), held(&store, "next")), (true, false));
+    let mut run = spawn(5, 0);
+    (run.task, run.run) = (name("next"), name("next.20260101T000500Z"));
+    assert!(spawns(&store, &run));
+    assert!(end(&store, run.run.as_str(), &[]).unwrap());
+    drop(store);
+    let store = Store::open(folder.path()).unwrap();
+    assert!(held(&store, "air"), "also when it is read again");
+    let open = store.unfinished().unwrap();
+    let place = |id: &str| {
+        let task = open.iter().find(|t| t.mtw.task.id == name(id));
+        task.unwrap().place.clone()
+    };
+    assert_eq!(place("air").held_by, Some(name("next")));
+    assert_eq!(place("next").failures, 1);
+    let due = now().after(Duration::from_secs(300));
+    let writes = [Write::Return(&name("air"), due)];
+    assert!(store.store(&writes, &[]).unwrap().applied[0]);
+    let task = store.summary(&name("air")).unwrap().unwrap();
+    assert_eq!((task.held, task.due), (false, Some(due)));
+    let air = take(&store, successor("third", "city-air-2")).unwrap_err();
+    assert!(air.to_string().contains("air (air)"), "{air}");
 }

@@ -164,3 +164,24 @@ fn a_store_that_cannot_be_copied_stays_as_it_is() {
         .unwrap();
     assert_eq!(version, 1);
 }
+
+#[test]
+fn a_store_of_version_2_goes_on_and_is_kept_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    drop(Store::open(folder.path()).unwrap());
+    let old = Connection::open(&path).unwrap();
+    let back = "DROP TABLE checkpoints; ALTER TABLE tasks DROP COLUMN held;
+                ALTER TABLE tasks DROP COLUMN failures; PRAGMA user_version = 2";
+    old.execute_batch(back).unwrap();
+    drop(old);
+    for _ in 0..2 {
+        let store = Store::open(folder.path()).unwrap();
+        assert_eq!(store.checkpoint(&name("a")).unwrap(), None);
+        assert_eq!(store.unfinished().unwrap(), []);
+    }
+    assert!(schema::backup_of(&path, 2).is_file());
+    let store = Store::open(folder.path()).unwrap();
+    assert_eq!(accept(&store, "a").seq, 1);
+    assert!(end(&store, "a", &[0x18, 0x2a]).unwrap());
+}
