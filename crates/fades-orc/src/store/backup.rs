@@ -135,7 +135,7 @@ impl Store {
 }
 
 fn stands(task: &StoredTask) -> bool {
-    task.mtw.schedule.is_some() && !task.is_run
+    task.mtw.stands() && !task.is_run
 }
 
 /// The end of a task about which nobody can know whether it ran.
@@ -149,6 +149,7 @@ fn ended(task: StoredTask, at: Time, by: &str) -> Option<Ending> {
         inbox: task.inbox,
         parent: None,
         due: task.due,
+        place: task.place,
     };
     let now = Now {
         time: at,
