@@ -125,8 +125,9 @@ impl<'a> Suite<'a> {
         self.step("tests", |s| {
             let mut command = s.tree.cargo(&words);
             command.env("FADES_IMAGES", s.tree.images());
-            if let Some(fuzzer) = system::fuzzer() {
-                command.env("FADES_SCHEMATHESIS", fuzzer);
+            if let Some(programs) = system::judges() {
+                command.env("FADES_SCHEMATHESIS", programs.join("schemathesis"));
+                command.env("FADES_METRICS_PYTHON", programs.join("python"));
             }
             s.watch(&mut command)
         })?;

@@ -58,27 +58,32 @@ fn install(packages: &[&str]) -> Result<bool, Fault> {
     )
 }
 
-/// The fuzzer of the API's document, and the version that is used.
-const FUZZER: (&str, &str) = ("schemathesis", "4.32.5");
+/// What judges the API, and the versions that are used: the fuzzer of its
+/// document, and a parser of its metrics.
+const JUDGES: [(&str, &str); 2] = [("schemathesis", "4.32.5"), ("prometheus-client", "0.26.0")];
 
-/// The fuzzer's program, in an environment of its own in the user's cache:
-/// nothing of it comes into the tree or among the system's packages.
-pub(crate) fn fuzzer() -> Option<PathBuf> {
-    let (name, version) = FUZZER;
+/// The programs of [`JUDGES`], in an environment of their own in the user's
+/// cache: nothing of them comes into the tree or among the system's packages.
+pub(crate) fn judges() -> Option<PathBuf> {
     let home = PathBuf::from(std::env::var_os("HOME")?);
-    let folder = home.join(format!(".cache/fades-tools/{name}-{version}"));
-    let program = folder.join("bin").join(name);
-    if program.is_file() {
-        return Some(program);
+    let named = JUDGES.map(|(name, version)| format!("{name}-{version}"));
+    let folder = home.join(".cache/fades-tools").join(named.join("-"));
+    let programs = folder.join("bin");
+    if programs.join(JUDGES[0].0).is_file() {
+        return Some(programs);
     }
-    println!("installing {name} {version}");
+    let packages = JUDGES.map(|(name, version)| format!("{name}=={version}"));
+    println!("installing {}", packages.join(" "));
     let made = run(Command::new("python3").args(["-m", "venv"]).arg(&folder));
-    let package = format!("{name}=={version}");
-    let install = ["install", "--quiet", package.as_str()];
-    if made && run(Command::new(folder.join("bin/pip")).args(install)) {
-        return Some(program);
+    let mut install = Command::new(programs.join("pip"));
+    install.args(["install", "--quiet"]).args(&packages);
+    if made && run(&mut install) {
+        return Some(programs);
     }
-    eprintln!("pip could not install {package}; the test that needs it says so");
+    eprintln!(
+        "pip could not install {}; the tests that need them say so",
+        packages.join(" ")
+    );
     None
 }
 

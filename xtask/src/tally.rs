@@ -8,7 +8,7 @@ use std::fmt;
 
 /// Reasons for skipping that lie in the host and not in how the tests were
 /// called.
-const FORCED: [&str; 7] = [
+const FORCED: [&str; 8] = [
     "no /dev/kvm",
     "/dev/kvm cannot be used",
     "no tmpfs can be mounted here",
@@ -17,6 +17,7 @@ const FORCED: [&str; 7] = [
     // No distribution has a package of these.
     "no pyarrow",
     "no schemathesis",
+    "no prometheus_client",
 ];
 
 /// A test that did not run.

@@ -9,12 +9,13 @@
 //! A source module only fetches and decodes; everything that is the same for all
 //! live sources is here.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fades_task::coverage::{BadRow, LossReason};
+use fades_task::gauge::{DeviceCounts, SourceGauge};
 use fades_task::identity::Name;
 use fades_task::mtw::Take;
 use fades_task::resource::{DeviceState, Liveness};
@@ -232,10 +233,33 @@ impl Live {
         matching.map(|(k, n)| (k.clone(), *n)).collect()
     }
 
+    /// The source in numbers.
+    pub(crate) fn gauge(&self) -> SourceGauge {
+        let state = self.lock();
+        let named = state.series.keys().map(|key| &key.device);
+        let all: HashSet<&Arc<str>> = state.devices.keys().chain(named).collect();
+        let mut devices = DeviceCounts::default();
+        for device in all {
+            devices.add(self.liveness_in(&state, device).state);
+        }
+        let mut recording = self.recorder.as_ref().map(Recorder::report);
+        if let Some(recording) = &mut recording {
+            recording.gaps.clear();
+        }
+        SourceGauge {
+            connected: state.cut.is_none(),
+            devices,
+            recording,
+        }
+    }
+
     /// How a device does.
     pub(crate) fn liveness(&self, device: &str) -> Liveness {
+        self.liveness_in(&self.lock(), device)
+    }
+
+    fn liveness_in(&self, state: &State, device: &str) -> Liveness {
         let expected = self.notes.of(device).and_then(|n| n.expected);
-        let state = self.lock();
         let health = state.devices.get(device);
         let last_seen = health.and_then(|h| h.last_seen);
         let error = health.and_then(|h| h.error.as_ref());

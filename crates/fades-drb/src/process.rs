@@ -316,6 +316,12 @@ impl Broker {
                     recording: readings.map_or_else(BTreeMap::new, |r| r.reports(MAX_JSON / 4)),
                 });
             }
+            BrokerRequest::Gauge { id } => {
+                self.inspect(move |engine, _| BrokerReport::Gauged {
+                    id,
+                    gauges: engine.gauges(),
+                });
+            }
             BrokerRequest::TestSource { id, source } => self.inspect(move |engine, stop| {
                 let report = engine.test(&source, stop).map(|mut report| {
                     report.devices = fitting(report.devices);

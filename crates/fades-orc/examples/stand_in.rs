@@ -18,6 +18,7 @@ use fades_orc::tls::TlsFiles;
 use fades_task::cbor;
 use fades_task::coverage::Coverage;
 use fades_task::exit::Exit;
+use fades_task::gauge::{DeviceCounts, Gauges, SourceGauge};
 use fades_task::limits::{Isolation, Limits};
 use fades_task::message::{
     BrokerReport, BrokerRequest, Ended, Feed, Refused, Start, TemplateRequest, TenderReport,
@@ -25,7 +26,7 @@ use fades_task::message::{
 };
 use fades_task::mtw::Dto;
 use fades_task::quantity::Size;
-use fades_task::resource::{Preview, Recording};
+use fades_task::resource::{DeviceState, Preview, Recording};
 use fades_task::result::{Breakdown, RetrievalFailure};
 use fades_task::shell::Needs;
 use fades_wire::{Channel, Frame};
@@ -480,6 +481,22 @@ fn broker() -> Outcome<()> {
                 devices: vec![],
                 recording: [("hall".parse()?, recorded())].into(),
             })?,
+            BrokerRequest::Gauge { id } => {
+                let mut devices = DeviceCounts::default();
+                devices.add(DeviceState::Alive);
+                devices.add(DeviceState::Silent);
+                let hall = SourceGauge {
+                    connected: true,
+                    devices,
+                    recording: Some(recorded()),
+                };
+                let gauges = Gauges {
+                    batches: Size(2 << 20),
+                    budget: Size(1 << 30),
+                    sources: [("hall".parse()?, hall)].into(),
+                };
+                say(&BrokerReport::Gauged { id, gauges })?;
+            }
             BrokerRequest::TestSource { id, source } => say(&BrokerReport::Tested {
                 id,
                 report: Err(format!("this node has no source {source}")),

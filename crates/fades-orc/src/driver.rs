@@ -98,6 +98,8 @@ pub(crate) enum Input {
 #[derive(Debug)]
 pub(crate) enum Ask {
     Resources,
+    /// How much there is, in numbers.
+    Gauge,
     TestSource(Name),
     /// What a service would get.
     Preview {
@@ -377,6 +379,7 @@ impl Driver {
                 info!(task = %id, state = %commit.result.state, "ended");
                 self.open.remove(id);
                 self.shared.live().clear_log(id);
+                self.shared.metrics.ended(&commit.result);
             }
             Effect::StartTender { run, id, isolation } => self.start_tender(run, &id, isolation),
             Effect::GoOn { run, id } => self.go_on(run, &id),
@@ -549,6 +552,7 @@ impl Driver {
             }
             BrokerReport::Pong { .. } => self.step(Event::Pong(Part::Broker)),
             BrokerReport::Resources { id, .. }
+            | BrokerReport::Gauged { id, .. }
             | BrokerReport::Tested { id, .. }
             | BrokerReport::Previewed { id, .. } => {
                 if let Some(reply) = self.asks.remove(&id) {
@@ -612,6 +616,7 @@ impl Driver {
         let mut blob = Vec::new();
         let request = match ask {
             Ask::Resources => BrokerRequest::Resources { id },
+            Ask::Gauge => BrokerRequest::Gauge { id },
             Ask::TestSource(source) => BrokerRequest::TestSource { id, source },
             Ask::Preview { service, dtos } => {
                 let earlier = Earlier::of(&self.store, service.as_ref(), &dtos);

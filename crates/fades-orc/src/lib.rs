@@ -16,6 +16,7 @@ pub mod core;
 pub mod dial;
 mod driver;
 mod feed;
+mod metrics;
 pub mod node;
 pub mod notify;
 #[cfg(test)]

@@ -15,6 +15,7 @@ use crate::api::types::{
 use crate::config::NodeConfig;
 use crate::core::RunId;
 use crate::driver::{Input, wall_time};
+use crate::metrics::Metrics;
 use crate::tls::Tls;
 
 /// What is going on right now; nothing of it survives the process.
@@ -135,6 +136,8 @@ impl Live {
 #[derive(Debug)]
 pub(crate) struct Shared {
     live: Mutex<Live>,
+    /// What is counted.
+    pub(crate) metrics: Metrics,
     /// The configuration, with what was reloaded since the start.
     config: Mutex<Arc<NodeConfig>>,
     /// Nothing runs any more, and nothing will.
@@ -151,6 +154,7 @@ impl Shared {
     pub(crate) fn new(config: Arc<NodeConfig>) -> Self {
         Self {
             live: Mutex::default(),
+            metrics: Metrics::default(),
             config: Mutex::new(config),
             drained: watch::Sender::new(false),
             tls: Mutex::default(),

@@ -17,6 +17,7 @@ pub mod courier;
 pub mod coverage;
 pub mod dial;
 pub mod exit;
+pub mod gauge;
 pub mod identity;
 pub mod limits;
 pub mod message;

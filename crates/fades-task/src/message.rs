@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::coverage::Coverage;
 use crate::exit::Exit;
+use crate::gauge::Gauges;
 use crate::identity::Name;
 use crate::limits::{Isolation, Limits};
 use crate::mtw::Dto;
@@ -338,6 +339,11 @@ pub enum BrokerRequest {
         /// Number of the request.
         id: u64,
     },
+    /// How much, in numbers?
+    Gauge {
+        /// Number of the request.
+        id: u64,
+    },
     /// Test a source.
     TestSource {
         /// Number of the request.
@@ -466,6 +472,13 @@ pub enum BrokerReport {
         /// How recording goes, of each source that is recorded.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         recording: BTreeMap<Name, Recording>,
+    },
+    /// Answer to `Gauge`.
+    Gauged {
+        /// Number of the request.
+        id: u64,
+        /// The numbers.
+        gauges: Gauges,
     },
     /// Answer to `TestSource`.
     Tested {

@@ -102,6 +102,11 @@ impl Budget {
         self.total
     }
 
+    /// Bytes that are reserved.
+    pub(crate) fn used(&self) -> u64 {
+        self.total - self.lock().free
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // Numbers are whole whatever happened.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use fades_task::coverage::Coverage;
+use fades_task::gauge::Gauges;
 use fades_task::identity::Name;
 use fades_task::mtw::{Dto, Take};
+use fades_task::quantity::Size;
 use fades_task::resource::{Device, Preview, Reading, SourceReport};
 use fades_task::result::RetrievalFailure;
 
@@ -64,6 +66,21 @@ impl Engine {
                 let known = flow.known(stop).map_err(|e| chain(&e))?;
                 Ok(devices(name, Some(at_work), known))
             }
+        }
+    }
+
+    /// What there is, in numbers; nothing is read or asked for them.
+    pub(crate) fn gauges(&self) -> Gauges {
+        let live = self.sources.iter().filter_map(|(name, at_work)| {
+            let Worker::Flow(flow) = &at_work.worker else {
+                return None;
+            };
+            Some((name.clone(), flow.live()?.gauge()))
+        });
+        Gauges {
+            batches: Size(self.batches.budget().used()),
+            budget: Size(self.batches.budget().total()),
+            sources: live.collect(),
         }
     }
 

@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::routes::{Content, PROBLEMS, ROUTES, Route};
 use super::types::{LogAgain, LogEnd, LogLine, NodeHealth, PROBLEM_TYPE, Problem, StreamNote};
+use crate::metrics::MEDIA;
 
 /// Where the schemas of named types are.
 const SCHEMAS: &str = "/components/schemas";
@@ -123,6 +124,7 @@ fn content(content: Content, generator: &mut SchemaGenerator) -> Value {
     match content {
         Content::Json(make) => json!({ "application/json": { "schema": make(generator) } }),
         Content::Bytes => json!({ "application/octet-stream": bytes }),
+        Content::Metrics => json!({ MEDIA: { "schema": { "type": "string" } } }),
         Content::Events => json!({ "text/event-stream": events }),
         Content::JsonOrEvents(make) => json!({
             "application/json": { "schema": make(generator) },

@@ -29,9 +29,18 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(120);
 
 /// Asks the broker.
 pub(super) async fn ask(api: &Api, ask: Ask) -> Result<BrokerReport, Problem> {
+    ask_within(api, ask, ANSWER_WITHIN).await
+}
+
+/// Asks the broker, which has that long.
+pub(super) async fn ask_within(
+    api: &Api,
+    ask: Ask,
+    within: Duration,
+) -> Result<BrokerReport, Problem> {
     let (reply, answer) = oneshot::channel();
     api.tell(Input::Ask { ask, reply })?;
-    match tokio::time::timeout(ANSWER_WITHIN, answer).await {
+    match tokio::time::timeout(within, answer).await {
         Ok(Ok(report)) => Ok(report),
         Ok(Err(_)) => {
             let live = api.shared.live();
@@ -46,10 +55,7 @@ pub(super) async fn ask(api: &Api, ask: Ask) -> Result<BrokerReport, Problem> {
             Err(Problem::new(BUSY, detail))
         }
         Err(_) => {
-            let detail = format!(
-                "the broker gave no answer within {} s",
-                ANSWER_WITHIN.as_secs()
-            );
+            let detail = format!("the broker gave no answer within {} s", within.as_secs());
             Err(Problem::new(BUSY, detail))
         }
     }
@@ -133,7 +139,7 @@ pub(super) async fn node(State(api): Shelf, parts: Parts) -> Result<Json<NodeInf
     .await
 }
 
-fn describe(api: &Api) -> Result<NodeInfo, Problem> {
+pub(super) fn describe(api: &Api) -> Result<NodeInfo, Problem> {
     let config = api.current();
     let tasks = api.store.counts();
     let functions = api.store.functions()?.len() as u64;

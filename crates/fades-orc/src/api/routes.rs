@@ -16,7 +16,7 @@ use super::types::{
     FunctionInfo, FunctionList, LIST_MAX, Logs, NodeInfo, Plan, PreviewRequest, Previews, Publish,
     Reloaded, Resources, Scheduling, Snapshot, TaskDetail, TaskList, TaskSummary,
 };
-use super::{backup, events, functions, openapi, operator, plan, scheduling, tasks};
+use super::{backup, events, functions, metrics, openapi, operator, plan, scheduling, tasks};
 
 /// Makes the schema of a type.
 pub(super) type Make = fn(&mut SchemaGenerator) -> Schema;
@@ -28,6 +28,8 @@ pub(super) enum Content {
     Json(Make),
     /// Bytes.
     Bytes,
+    /// OpenMetrics.
+    Metrics,
     /// Server-sent events.
     Events,
     /// JSON of this type or, when asked for, server-sent events.
@@ -312,6 +314,17 @@ pub(super) const ROUTES: &[Route] = &[
         answers: &[(200, Json(of::<NodeInfo>))],
         problems: &[],
         serve: || get(operator::node),
+    },
+    Route {
+        method: "get",
+        path: "/metrics",
+        id: "metrics",
+        means: "The node in numbers, for a collector: OpenMetrics.",
+        query: &[],
+        body: None,
+        answers: &[(200, Content::Metrics)],
+        problems: &[],
+        serve: || get(metrics::metrics),
     },
     Route {
         method: "get",

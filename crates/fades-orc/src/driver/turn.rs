@@ -356,6 +356,7 @@ impl Driver {
                 Err(e) => {
                     let reason = crate::api::problem::chain(&e);
                     warn!(%reason, "the store cannot be written; trying again");
+                    self.shared.metrics.store_failed();
                     self.shared.live().store_error = Some(reason);
                     self.tell_health();
                 }

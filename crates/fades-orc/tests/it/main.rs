@@ -7,6 +7,7 @@ mod contract;
 mod deaths;
 mod events;
 mod life;
+mod metrics;
 mod mutual;
 mod openapi;
 mod places;

@@ -89,6 +89,17 @@ fn a_full_disk_costs_what_does_not_fit_into_memory_and_nothing_else() {
     };
     let all: Vec<_> = all.iter().map(|(s, r)| (s.as_str(), &r.trouble)).collect();
     assert_eq!(all, [("hall", &Some(words))]);
+    // So do metrics, besides how many devices there are.
+    let BrokerReport::Gauged { gauges, .. } = broker.ask(&BrokerRequest::Gauge { id: 9 }) else {
+        panic!("no numbers")
+    };
+    let hall = &gauges.sources["hall"];
+    assert!(hall.connected && hall.recording.as_ref().is_some_and(|r| r.trouble.is_some()));
+    assert_eq!(
+        (hall.devices.alive, gauges.sources["other"].devices.alive),
+        (1, 0)
+    );
+    assert!(gauges.sources["other"].recording.is_none() && gauges.budget.0 > 0);
     // Live data and other sources go on.
     mosquitto.publisher().retain("other/x/t", "5");
     until("the other source goes on", || {
