@@ -110,6 +110,7 @@ const fn end_of(result: &TaskResult) -> &'static str {
         Some(Failure::TooLate) => "too-late",
         Some(Failure::Attempts { .. }) => "attempts",
         Some(Failure::Cancelled { .. }) => "cancelled",
+        Some(Failure::Withdrawn { .. }) => "withdrawn",
     }
 }
 
