@@ -12,6 +12,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("cpio", "cpio"),
     ("influxd", "influxdb"),
     ("chromium", "chromium"),
+    ("faketime", "faketime"),
     ("python3", "python3"),
     ("tar", "tar"),
     ("valgrind", "valgrind"),

@@ -312,6 +312,7 @@ impl Core {
                 effects.extend(self.broker.revive(now.tick));
                 effects.extend(self.courier.revive(now.tick));
             }
+            Event::Clock { set } => self.standings.go_by_clock(set),
             Event::Drain => self.draining = true,
             Event::Shutdown => self.shut_down(&mut effects),
         }

@@ -21,7 +21,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use fades_task::courier::{CourierReport, Verdict};
 use fades_task::identity::Name;
@@ -53,6 +53,9 @@ const STORE_PAUSE: Duration = Duration::from_millis(200);
 
 /// Longest pause before a store that failed is tried again.
 const STORE_PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// A clock that is not set is looked at as often as this.
+const CLOCK_EVERY: Duration = Duration::from_secs(1);
 
 /// Processes that were killed have this long to be gone.
 const END_WITHIN: Duration = Duration::from_secs(5);
@@ -148,6 +151,8 @@ pub(crate) struct Driver {
     next_ask: u64,
     /// Told once whether the first broker took its configuration.
     first: Option<Sender<Result<(), String>>>,
+    /// The system's clock can be right.
+    clock_set: bool,
     draining: bool,
     ending: bool,
 }
@@ -160,14 +165,6 @@ fn program<'a>(path: &'a Path, arguments: &'a [OsString]) -> Program<'a> {
 
 fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
-}
-
-/// The time of the system's clock.
-pub(crate) fn wall_time() -> Time {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    // A clock before 1970 is wrong; the epoch is the least surprising answer.
-    let nanos = since.map_or(0, |d| d.as_nanos());
-    Time(i64::try_from(nanos).unwrap_or(i64::MAX))
 }
 
 impl Driver {
@@ -203,6 +200,7 @@ impl Driver {
             asks: HashMap::new(),
             next_ask: 0,
             first: Some(first),
+            clock_set: true,
             draining: false,
             ending: false,
         })
@@ -211,6 +209,7 @@ impl Driver {
     /// Takes up the tasks that an earlier life of the node left, then works
     /// until it is told to end.
     pub(crate) fn run(mut self, unfinished: Vec<Task>, outbox: Vec<StoredParcel>) {
+        self.look_at_clock();
         self.recall();
         self.expect_courier();
         self.step(Event::Outbox(outbox));
@@ -250,7 +249,7 @@ impl Driver {
 
     fn now(&self) -> Now {
         Now {
-            time: wall_time(),
+            time: self.shared.clock().now(),
             tick: self.tick(Instant::now()),
         }
     }
@@ -270,9 +269,10 @@ impl Driver {
         let pool = pool.map(|at| at.micros_since(now));
         let watchdog = self.config.notify.as_ref().and_then(|n| n.left());
         let watchdog = watchdog.map(|left| left.as_micros() as u64);
+        let clock = (!self.clock_set).then_some(CLOCK_EVERY.as_micros() as u64);
         let due = self.timers.next(now).into_iter();
         // The driver holds a sender of its own, so the queue has no end.
-        match due.chain(pool).chain(watchdog).min() {
+        match due.chain(pool).chain(watchdog).chain(clock).min() {
             None => self.inputs.recv().ok(),
             Some(0) => None,
             Some(left) => self.inputs.recv_timeout(Duration::from_micros(left)).ok(),
@@ -476,8 +476,9 @@ impl Driver {
             return;
         };
         if let Some(broker) = &self.broker {
+            let now = self.shared.clock().now();
             // What is left after that is for the function.
-            let left = |by: Time| by.0.saturating_sub(wall_time().0).max(0) as u64 / 5 * 4;
+            let left = |by: Time| by.0.saturating_sub(now.0).max(0) as u64 / 5 * 4;
             let within = retrieval
                 .finish_by
                 .map(left)

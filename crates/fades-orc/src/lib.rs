@@ -11,6 +11,7 @@
 pub mod admission;
 pub mod api;
 mod cgroup;
+mod clock;
 pub mod config;
 pub mod core;
 pub mod dial;

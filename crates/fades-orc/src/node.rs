@@ -17,7 +17,7 @@ use crate::api::server::{Api, Server};
 use crate::api::types::Reloaded;
 use crate::config::NodeConfig;
 use crate::core::Task;
-use crate::driver::{Driver, Input, wall_time};
+use crate::driver::{Driver, Input};
 use crate::shared::Shared;
 use crate::store::{Store, StoreError, StoredTask};
 use crate::tls::{Tls, TlsError};
@@ -125,8 +125,9 @@ impl Node {
         })?;
         let store = Arc::new(Store::open(&config.folder)?);
         let shared = Arc::new(Shared::new(Arc::clone(&config)));
+        shared.clock().knows(store.newest()?);
         if let Some(listen) = &config.listen {
-            shared.set_tls(Tls::load(&listen.tls, wall_time())?);
+            shared.set_tls(Tls::load(&listen.tls, shared.clock().now())?);
         }
         let address = config.listen.as_ref().map(|l| l.address);
         let listeners = Listeners::bind(&config.socket, address)?;

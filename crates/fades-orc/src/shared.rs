@@ -12,9 +12,10 @@ use crate::api::types::{
     BrokerInfo, CgroupInfo, CourierInfo, LogLine, Logs, NodeHealth, Reloaded, ShellsInfo,
     TenderInfo,
 };
+use crate::clock::Clock;
 use crate::config::NodeConfig;
 use crate::core::RunId;
-use crate::driver::{Input, wall_time};
+use crate::driver::Input;
 use crate::metrics::Metrics;
 use crate::tls::Tls;
 
@@ -29,6 +30,8 @@ pub(crate) struct Live {
     /// Logs of the runs that go on.
     logs: HashMap<Name, LiveLog>,
     pub(crate) store_error: Option<String>,
+    /// Why schedules wait for the clock.
+    pub(crate) clock: Option<String>,
     /// Nothing is started any more.
     pub(crate) draining: bool,
     /// Counts lines and beginnings of logs.
@@ -59,6 +62,7 @@ impl Live {
             broker_end: self.broker.last_end.clone(),
             broker_stopped: self.broker.stopped.clone(),
             courier_stopped: self.courier.stopped.clone(),
+            clock: self.clock.clone(),
             draining: self.draining,
             store_error: self.store_error.clone(),
             shortage: self.shells.shortage.clone(),
@@ -136,6 +140,7 @@ impl Live {
 #[derive(Debug)]
 pub(crate) struct Shared {
     live: Mutex<Live>,
+    clock: Clock,
     /// What is counted.
     pub(crate) metrics: Metrics,
     /// The configuration, with what was reloaded since the start.
@@ -154,6 +159,7 @@ impl Shared {
     pub(crate) fn new(config: Arc<NodeConfig>) -> Self {
         Self {
             live: Mutex::default(),
+            clock: Clock::default(),
             metrics: Metrics::default(),
             config: Mutex::new(config),
             drained: watch::Sender::new(false),
@@ -165,6 +171,10 @@ impl Shared {
 
     pub(crate) fn live(&self) -> MutexGuard<'_, Live> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) const fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     pub(crate) fn config(&self) -> Arc<NodeConfig> {
@@ -210,6 +220,9 @@ impl Shared {
             Ok(read) => read,
             Err(reason) => return Some(Err(reason)),
         };
+        if self.clock.trouble().is_some() {
+            self.clock.accept();
+        }
         reloaded.started = self.live().given_up();
         *config = Arc::new(taken);
         // Nobody listens when the node ends.
@@ -244,7 +257,7 @@ impl Shared {
         let Some(listen) = &config.listen else {
             return Ok(false);
         };
-        let new = Tls::load(&listen.tls, wall_time()).map_err(|e| chain(&e))?;
+        let new = Tls::load(&listen.tls, self.clock.now()).map_err(|e| chain(&e))?;
         let changed = self.tls().is_none_or(|old| !old.is_like(&new));
         self.set_tls(new);
         Ok(changed)

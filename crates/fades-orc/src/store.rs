@@ -38,7 +38,7 @@ pub use self::recent::Known;
 use self::recent::Recent;
 pub use self::rows::{Filter, StoredTask};
 use crate::api::types::{FunctionInfo, Logs, TaskCounts, TaskDetail, TaskList, TaskSummary};
-use crate::driver::wall_time;
+use crate::clock::system;
 use crate::feed::Feed;
 
 const DATABASE: &str = "store.db";
@@ -231,7 +231,7 @@ impl Store {
             functions: Mutex::new(functions.into_iter().map(|f| (f.digest, f)).collect()),
             path,
             images,
-            feed: Feed::new(wall_time().0.unsigned_abs()),
+            feed: Feed::new(system().0.unsigned_abs()),
             #[cfg(test)]
             groups: 0.into(),
             _lock: lock,
@@ -269,6 +269,15 @@ impl Store {
         rows.into_iter()
             .map(|row| row.parse().map_err(|what| self.damaged(what)))
             .collect()
+    }
+
+    /// The newest time at which something was accepted or ended, as far as the newest
+    /// tasks tell.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn newest(&self) -> Result<Time, StoreError> {
+        rows::newest(&self.connection()).map_err(|e| self.sql("reading the newest task", e))
     }
 
     /// Where a task is in the order of acceptance, and when it was accepted.

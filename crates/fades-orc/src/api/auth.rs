@@ -193,7 +193,7 @@ impl Api {
         };
         let envelope = from_header(header.to_str().unwrap_or_default())
             .map_err(fades_trust::refusal::Refusal::from)?;
-        let now = crate::driver::wall_time();
+        let now = self.shared.clock().now();
         let path = parts.uri.path_and_query().map_or("/", |p| p.as_str());
         let received = (parts.method.as_str(), path);
         let trust = self.trust()?;

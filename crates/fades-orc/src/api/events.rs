@@ -33,7 +33,7 @@ use super::seats::Seat;
 use super::server::{Api, Shelf, blocking};
 use super::tasks::{query, readable_by};
 use super::types::{Problem, StreamNote, TaskSummary};
-use crate::driver::wall_time;
+
 use crate::feed::{News, Place};
 
 /// A comment is sent after this time without an event, so that both ends
@@ -189,7 +189,10 @@ impl Watcher {
 
     /// Takes what has changed; whether there was anything.
     fn gather(&mut self) -> bool {
-        if !self.api.still_trusts(&self.caller, wall_time()) {
+        if !self
+            .api
+            .still_trusts(&self.caller, self.api.shared.clock().now())
+        {
             self.end("the key or the certificate is no longer trusted as it was");
             return true;
         }

@@ -27,7 +27,7 @@ use super::seats::Seat;
 use super::server::{Api, blocking};
 use super::tasks::{no_task, readable_by};
 use super::types::{LogAgain, LogEnd, LogLine, Logs, Problem};
-use crate::driver::wall_time;
+
 use crate::store::Known;
 
 /// Most lines that are taken at once.
@@ -100,7 +100,10 @@ impl Follower {
 
     /// Takes what was logged, or waits until something may have been.
     async fn look(&mut self) {
-        if !self.api.still_trusts(&self.caller, wall_time()) {
+        if !self
+            .api
+            .still_trusts(&self.caller, self.api.shared.clock().now())
+        {
             return self.end_early("the key or the certificate is no longer trusted as it was");
         }
         let ended = match self.api.store.known(&self.task) {

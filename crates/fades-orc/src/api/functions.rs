@@ -13,7 +13,7 @@ use fades_trust::function::{FunctionStatement, verify_function};
 use super::problem::{MALFORMED, REFUSED, TOO_LARGE};
 use super::server::{Api, Shelf, blocking, body};
 use super::types::{FunctionInfo, FunctionList, PUBLISH_MAX, Problem, Publish};
-use crate::driver::wall_time;
+
 use crate::store::images::SYMBOLS_MAX;
 
 /// `POST /v1/functions`
@@ -42,7 +42,7 @@ fn take(api: &Api, bytes: &[u8]) -> Result<(FunctionInfo, bool), Problem> {
     }
     let envelope = Envelope::parse(publish.envelope.as_bytes())
         .map_err(fades_trust::refusal::Refusal::from)?;
-    let now = wall_time();
+    let now = api.shared.clock().now();
     let trust = api.trust()?;
     let function = verify_function(&envelope, &image, &trust, now)?;
     check_contract(function.statement(), api.config.abi)?;

@@ -21,7 +21,7 @@ use super::types::{
     BODY_MAX, BrokerInfo, CgroupInfo, CourierInfo, NodeInfo, PreviewRequest, Previews, Problem,
     ReceiverInfo, Resources, ShellsInfo,
 };
-use crate::driver::{Ask, Input, wall_time};
+use crate::driver::{Ask, Input};
 use crate::store::Dispatched;
 
 /// A broker has answered within this time; reading a whole source takes some.
@@ -117,7 +117,7 @@ pub(super) async fn preview(
         .iter()
         .try_for_each(Retrieve::check)
         .map_err(|e| malformed(&e))?;
-    let now = wall_time();
+    let now = api.shared.clock().now();
     let dtos = wanted.retrieve.iter().map(|r| r.resolve(now)).collect();
     match plan::preview(&api, wanted.service, dtos).await? {
         Ok(retrieve) => Ok(Json(Previews { retrieve })),
@@ -170,6 +170,7 @@ pub(super) fn describe(api: &Api) -> Result<NodeInfo, Problem> {
         functions,
         development_keys: development.map(|k| k.name.clone()).collect(),
         store_error: live.store_error.clone(),
+        clock: live.clock.clone(),
         draining: live.draining,
     })
 }

@@ -14,7 +14,7 @@ use super::problem::MALFORMED;
 use super::server::{Api, Shelf, blocking, body};
 use super::types::{BODY_MAX, Plan, Problem};
 use crate::admission::{self, Refusal};
-use crate::driver::{Ask, wall_time};
+use crate::driver::Ask;
 
 /// `POST /v1/plan`
 pub(super) async fn plan(State(api): Shelf, request: Request) -> Result<Json<Plan>, Problem> {
@@ -79,7 +79,7 @@ fn decide(api: &Api, bytes: &[u8]) -> Result<(Plan, Name, Vec<Dto>), Problem> {
         let refusal = Refusal::UnknownFunction(mtw.function.image.clone());
         plan.refusal.get_or_insert(refusal.to_string());
     }
-    let now = wall_time();
+    let now = api.shared.clock().now();
     let dtos = mtw.dtos(now, now);
     Ok((plan, mtw.task.service, dtos))
 }
@@ -99,7 +99,7 @@ fn read(
     let envelope = Envelope::parse(bytes).map_err(fades_trust::refusal::Refusal::from)?;
     let mtw: Mtw = serde_json::from_slice(&envelope.payload).map_err(malformed)?;
     let trust = api.trust()?;
-    let verified = verify_task(&envelope, &trust, api.audience(), wall_time());
+    let verified = verify_task(&envelope, &trust, api.audience(), api.shared.clock().now());
     Ok((true, mtw, verified.err()))
 }
 

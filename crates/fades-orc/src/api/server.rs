@@ -25,7 +25,7 @@ use super::routes::ROUTES;
 use super::seats::{Full, Seat, Seats};
 use super::types::Problem;
 use crate::config::NodeConfig;
-use crate::driver::{Input, wall_time};
+use crate::driver::Input;
 use crate::shared::Shared;
 use crate::store::Store;
 
@@ -68,6 +68,7 @@ impl Api {
         trust_file: Arc<TrustFile>,
         inputs: Sender<Input>,
     ) -> Self {
+        let now = shared.clock().now();
         Self {
             config,
             store,
@@ -77,7 +78,7 @@ impl Api {
             nonces: Nonces::default(),
             seats: Seats::new(WATCHERS_MAX, WATCHERS_EACH),
             user: rustix::process::geteuid().as_raw(),
-            started: (wall_time(), Instant::now()),
+            started: (now, Instant::now()),
         }
     }
 

@@ -72,7 +72,15 @@ pub(super) async fn submit(
 /// The task in `bytes`, if this node takes it.
 fn read(api: &Api, bytes: &[u8], reply: Reply) -> Result<Submission, Problem> {
     let reply = ReplyTo::Request(reply);
-    Submission::read(bytes, &*api.trust()?, &api.current(), &api.store, reply)
+    let now = api.shared.clock().now();
+    Submission::read(
+        bytes,
+        &*api.trust()?,
+        &api.current(),
+        &api.store,
+        now,
+        reply,
+    )
 }
 
 #[derive(Debug, Deserialize)]

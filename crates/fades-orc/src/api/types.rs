@@ -336,6 +336,9 @@ pub struct NodeInfo {
     pub development_keys: Vec<Name>,
     /// Why the store cannot be written at the moment, when it cannot.
     pub store_error: Option<String>,
+    /// Why schedules wait for the clock, when it is not set.
+    #[serde(default)]
+    pub clock: Option<String>,
     /// The node is about to end: what runs may run to its end, nothing is
     /// started any more.
     #[serde(default)]
@@ -356,6 +359,9 @@ pub struct NodeHealth {
     /// Why the courier is not started again, when it was given up.
     #[serde(default)]
     pub courier_stopped: Option<String>,
+    /// Why schedules wait for the clock, when it is not set.
+    #[serde(default)]
+    pub clock: Option<String>,
     /// The node is about to end: nothing is started any more.
     #[serde(default)]
     pub draining: bool,

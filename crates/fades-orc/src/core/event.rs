@@ -167,6 +167,11 @@ pub enum Event {
     Timer(Timer),
     /// The operator decided otherwise.
     Rules(Rules),
+    /// The clock can be gone by, or not: schedules wait then.
+    Clock {
+        /// Whether it is set.
+        set: bool,
+    },
     /// The operator wants parts started that were given up.
     Revive,
     /// The node is about to end: what runs may run to its end, nothing is

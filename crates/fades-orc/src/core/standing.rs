@@ -41,6 +41,8 @@ pub(super) struct Standings {
     held: HashMap<Name, Task>,
     /// Open runs, and whose they are.
     runs: HashMap<Name, Name>,
+    /// The clock is not set: nothing is due.
+    clockless: bool,
     /// When the clock is looked at next.
     look: Option<Tick>,
 }
@@ -194,6 +196,12 @@ impl Standings {
         }
     }
 
+    /// Has everything that is due wait, or go on.
+    pub(super) const fn go_by_clock(&mut self, set: bool) {
+        self.clockless = !set;
+        self.look = None;
+    }
+
     /// The clock was looked at.
     pub(super) const fn looked(&mut self) {
         self.look = None;
@@ -202,6 +210,9 @@ impl Standings {
     /// Starts what is due, and gives the tasks whose time is over.
     pub(super) fn schedule(&mut self, now: Now, effects: &mut Vec<Effect>) -> Vec<Task> {
         let mut over = Vec::new();
+        if self.clockless {
+            return over;
+        }
         while let Some((_, id)) = self.due.first().filter(|(at, _)| *at <= now.time).cloned() {
             self.unplan(&id);
             // The clock may have stepped since this was planned.

@@ -164,10 +164,10 @@ impl Desk {
             letter,
             inputs: self.inputs.clone(),
         };
-        let config = self.shared.config();
+        let (config, now) = (self.shared.config(), self.shared.clock().now());
         let trust = self.trust.table(&config.trust);
-        let submission =
-            trust.and_then(|trust| Submission::read(envelope, &trust, &config, &self.store, reply));
+        let submission = trust
+            .and_then(|trust| Submission::read(envelope, &trust, &config, &self.store, now, reply));
         match submission {
             Ok(submission) => Input::Submit(Box::new(Submission {
                 inbox: Some(inbox),

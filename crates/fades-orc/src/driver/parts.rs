@@ -1,10 +1,10 @@
 //! The processes that the node keeps running: what the core wants of them.
 
 use fades_task::message::BrokerRequest;
-use tracing::error;
+use tracing::{error, warn};
 
 use super::Driver;
-use crate::core::{DEATHS_MAX, Effect, LOOP_WITHIN, Part};
+use crate::core::{DEATHS_MAX, Effect, Event, LOOP_WITHIN, Part};
 
 impl Driver {
     /// Does what the core wants of a part; any other effect is not for here.
@@ -56,6 +56,22 @@ impl Driver {
         );
         error!(part = name, %reason, "given up; the node goes on without it");
         *stopped = Some(reason);
+    }
+
+    /// Holds schedules while the clock is not set, and lets them go on once it is.
+    pub(super) fn look_at_clock(&mut self) {
+        let trouble = self.shared.clock().trouble();
+        let set = trouble.is_none();
+        if set == self.clock_set {
+            return;
+        }
+        self.clock_set = set;
+        match &trouble {
+            Some(reason) => warn!(%reason, "schedules wait for the clock"),
+            None => warn!("the clock is set: schedules go on"),
+        }
+        self.shared.live().clock = trouble;
+        self.step(Event::Clock { set });
     }
 
     /// Tells whoever watches the node that its driver works.

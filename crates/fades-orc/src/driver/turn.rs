@@ -26,7 +26,7 @@ use tokio::sync::oneshot;
 use tracing::{error, warn};
 
 use super::courier::verdict;
-use super::{Driver, Input, STORE_PAUSE, STORE_PAUSE_MAX, wall_time};
+use super::{Driver, Input, STORE_PAUSE, STORE_PAUSE_MAX};
 use crate::admission::{Admitted, Refusal, admit};
 use crate::api::types::Problem;
 use crate::config::{NodeConfig, QUEUE_MAX, STANDING_MAX};
@@ -71,11 +71,12 @@ impl Submission {
         trust: &TrustStore,
         config: &NodeConfig,
         store: &Store,
+        now: Time,
         reply: ReplyTo,
     ) -> Result<Self, Problem> {
         let envelope = Envelope::parse(bytes).map_err(fades_trust::refusal::Refusal::from)?;
         let find = |digest| Ok::<_, Problem>(store.function(digest));
-        let Admitted { task, isolations } = admit(&envelope, trust, config, wall_time(), find)?;
+        let Admitted { task, isolations } = admit(&envelope, trust, config, now, find)?;
         Ok(Self {
             task,
             envelope: envelope.to_json(),
@@ -156,6 +157,7 @@ impl Driver {
     /// Takes what is there, waiting when nothing is, and does what follows.
     pub(super) fn turn(&mut self) {
         self.is_alive();
+        self.look_at_clock();
         if let Some(arrival) = self.next_arrival() {
             self.arrived(arrival);
             for _ in 1..INPUTS_MAX {

@@ -57,7 +57,7 @@ impl Store {
     /// When there is no room for it; nothing is left of it then.
     pub fn snapshot(&self) -> Result<PathBuf, StoreError> {
         let connection = self.connection();
-        let number = crate::driver::wall_time().0;
+        let number = crate::clock::system().0;
         let path = self.folder.join(format!("{SNAPSHOT}{number}.db"));
         let name = path.to_string_lossy();
         let copied = connection.execute("VACUUM INTO ?1", [&name]);

@@ -426,6 +426,17 @@ pub(super) fn open(connection: &Connection) -> rusqlite::Result<Vec<TaskSummary>
     rows.collect()
 }
 
+/// Of the tasks that were accepted last.
+pub(super) fn newest(connection: &Connection) -> rusqlite::Result<Time> {
+    let newest: Option<i64> = connection.query_row(
+        "SELECT max(max(accepted, ifnull(started, 0), ifnull(finished, 0)))
+         FROM (SELECT * FROM tasks ORDER BY seq DESC LIMIT 1000)",
+        [],
+        |row| row.get(0),
+    )?;
+    Ok(Time(newest.unwrap_or(0)))
+}
+
 pub(super) fn unfinished(connection: &Connection) -> rusqlite::Result<Vec<UnfinishedRow>> {
     let mut statement = connection.prepare(
         "SELECT run.seq, ifnull(task.envelope, run.envelope), run.accepted, run.attempts,

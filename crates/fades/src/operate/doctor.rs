@@ -252,6 +252,14 @@ fn running_node(info: &NodeInfo) -> Vec<Finding> {
             remedy: Some("make room where the node's folder is".to_owned()),
         });
     }
+    if let Some(trouble) = &info.clock {
+        findings.push(Finding {
+            what: "clock",
+            grade: Grade::Missing,
+            detail: trouble.clone(),
+            remedy: Some("timedatectl set-ntp true".to_owned()),
+        });
+    }
     if info.draining {
         findings.push(Finding::better(
             "ending",

@@ -7,7 +7,9 @@
 
 mod backup;
 mod browser;
+mod cancelling;
 mod certificates;
+mod clock;
 mod command;
 mod configuration;
 mod courier;

@@ -69,7 +69,7 @@ impl Device {
     }
 }
 
-fn node_info(stage: &Stage) -> Value {
+pub(crate) fn node_info(stage: &Stage) -> Value {
     let answer = stage.get("/v1/node");
     let (_, body) = answer.split_once("\r\n\r\n").unwrap();
     serde_json::from_str(body).unwrap()

@@ -460,3 +460,47 @@ fn after_a_restart_places_and_failures_are_as_they_were() {
     let (_, ended) = runs(&mut story, &mtw, panicked());
     assert_eq!(ends(&ended).len(), 2, "it was the second failure");
 }
+
+#[test]
+fn nothing_is_due_while_the_clock_is_not_set_and_it_goes_on_by_itself_then() {
+    let mut story = story();
+    let mtw = task(&story, "5m", "latest");
+    let _ = story.step(Event::Clock { set: false });
+    let standing = story.task(mtw);
+    let effects = story.step(Event::Accepted(standing));
+    assert_eq!(effects, []);
+    for _ in 0..30 {
+        assert_eq!(spawns(&later(&mut story, minutes(1))), []);
+    }
+    // Not even its end.
+    assert_eq!(later(&mut story, minutes(40)), []);
+    story.now.time = story.now.time.before(minutes(40));
+    let effects = story.step(Event::Clock { set: true });
+    let [spawn] = spawns(&effects).try_into().unwrap();
+    assert_eq!((spawn.due, spawn.skipped), (story.now.time, 5));
+}
+
+#[test]
+fn a_year_forth_and_back_runs_nothing_twice_and_ends_what_expires() {
+    let year = Duration::from_secs(365 * 86_400);
+    let mut story = story();
+    let mut mtw = task(&story, "5m", "latest");
+    mtw.task.expires = story.now.time.after(year).after(year);
+    let standing = story.task(mtw.clone());
+    let _ = story.step(Event::Accepted(standing));
+    story.now.time = story.now.time.after(year);
+    let effects = later(&mut story, minutes(1));
+    let [first] = spawns(&effects).try_into().unwrap();
+    assert_eq!(first.skipped, 365 * 24 * 12 - 1);
+    let _ = opens(&mut story, &mtw, &first);
+    let _ = story.cancel(first.run.as_str());
+    // Back where it was, nothing is due that was due before.
+    story.now.time = story.now.time.before(year);
+    for _ in 0..10 {
+        assert_eq!(spawns(&later(&mut story, minutes(1))), []);
+    }
+    story.now.time = story.now.time.after(year).after(year);
+    let effects = later(&mut story, minutes(1));
+    assert_eq!(committed(&effects).state, TaskState::Done);
+    assert_eq!(spawns(&effects), []);
+}
