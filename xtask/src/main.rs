@@ -34,6 +34,7 @@ Tasks of this workspace.
                                (--quick: fewer rounds, within a minute; see docs/bench.md)
   cargo xtask functions        build the ready-made functions to target/images
   cargo xtask emulated         the tender's KVM tests in an emulated machine
+  cargo xtask man              write the manual pages to target/man
   cargo xtask arrows           check which crate depends on which
   cargo xtask docs             check links and commands in README.md and docs/
 ";
@@ -56,6 +57,13 @@ fn run(words: &[&str]) -> Result<ExitCode, Fault> {
         ["test"] => suite::run(&tree, suite::Extent::Whole),
         ["test", "--quick"] => suite::run(&tree, suite::Extent::Quick),
         ["demo", rest @ ..] => demo::run(&tree, rest),
+        ["man"] => {
+            let words = ["run", "--quiet", "--package", "fades", "--", "man"];
+            let folder = tree.target.join("man");
+            tree::must(tree.cargo(&words).arg(&folder))?;
+            println!("manual pages: {}", folder.display());
+            Ok(ExitCode::SUCCESS)
+        }
         ["functions"] => {
             tree::must(&mut tree.build(&[]))?;
             functions::build(&tree, "debug").map(|_| ExitCode::SUCCESS)

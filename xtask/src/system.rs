@@ -17,6 +17,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("tar", "tar"),
     ("valgrind", "valgrind"),
     ("coap-client-openssl", "libcoap3-bin"),
+    ("mandoc", "mandoc"),
     ("mosquitto", "mosquitto"),
     ("mosquitto_sub", "mosquitto-clients"),
     ("openssl", "openssl"),

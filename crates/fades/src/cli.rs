@@ -11,7 +11,7 @@ use clap::{Parser, Subcommand};
 
 use crate::problem::{Outcome, Problem};
 use crate::session::Session;
-use crate::{ask, author, keys, operate, schema};
+use crate::{ask, author, completions, keys, operate, schema};
 
 /// The `fades` command.
 #[derive(Debug, Parser)]
@@ -84,6 +84,9 @@ enum Command {
     /// Show where tasks come from and answers go, and what waits
     #[command(after_help = help::OUTBOX)]
     Outbox(operate::outbox::Args),
+    /// Show a node in this terminal, live: what runs, waits, ended, and how it is
+    #[command(after_help = help::TOP)]
+    Top(operate::top::Args),
     /// Show a node in a browser: what runs, waits, was answered, and how it is
     #[command(after_help = help::PAGE)]
     Page(operate::page::Args),
@@ -110,10 +113,16 @@ enum Command {
     #[command(after_help = help::VERIFY)]
     Verify(keys::verify::Args),
 
+    /// Print what a shell needs to complete this command line
+    #[command(after_help = help::COMPLETIONS)]
+    Completions(completions::Args),
     /// Print the JSON Schema of a task or of node.toml
     #[command(after_help = help::SCHEMA)]
     Schema(schema::Args),
 
+    /// Write the manual pages; for those who make packages
+    #[command(hide = true)]
+    Man(completions::ManArgs),
     /// The broker of a node; started by the node itself
     #[command(hide = true)]
     Broker(operate::node::ChildArgs),
@@ -144,6 +153,7 @@ impl Cli {
             Command::Read(args) => operate::read::run(&args, session),
             Command::Functions(args) => operate::functions::run(&args, session),
             Command::Outbox(args) => operate::outbox::run(&args, session),
+            Command::Top(args) => operate::top::run(&args, session),
             Command::Page(args) => operate::page::run(&args, session),
             Command::Backup(args) => operate::backup::run(&args, session),
             Command::Restore(args) => operate::restore::run(&args, session),
@@ -153,6 +163,8 @@ impl Cli {
             Command::Sign(args) => keys::sign::run(&args, session),
             Command::Verify(args) => keys::verify::run(&args, session),
             Command::Schema(args) => schema::run(&args, session),
+            Command::Completions(args) => completions::run(&args, session),
+            Command::Man(args) => completions::run_man(&args),
             Command::Broker(args) => operate::node::run_broker(&args),
             Command::Courier(args) => operate::node::run_courier(&args),
         }

@@ -8,6 +8,7 @@
 mod ask;
 mod author;
 mod cli;
+mod completions;
 mod keys;
 mod operate;
 mod problem;

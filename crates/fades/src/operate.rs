@@ -18,3 +18,4 @@ mod recording;
 pub(crate) mod resources;
 pub(crate) mod restore;
 pub(crate) mod source;
+pub(crate) mod top;

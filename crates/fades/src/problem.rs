@@ -87,6 +87,14 @@ impl Problem {
         self
     }
 
+    /// What, and the first reason, in one line.
+    pub(crate) fn line(&self) -> String {
+        match self.because.first() {
+            Some(because) => format!("{}: {because}", self.what),
+            None => self.what.clone(),
+        }
+    }
+
     /// The text, without a final line break; `paint` colours the labels.
     pub(crate) fn text(&self, paint: impl Fn(&str) -> String) -> String {
         let mut text = format!("{} {}", paint("error:"), indented(&self.what));

@@ -123,5 +123,5 @@ function standing(id, task) {
   const runs = runsOf(id);
   const phases = chart(20);
   runs.read().then((tasks) => phases.show(tasks));
-  return [panel("Schedule", h("p", null, schedule(task.schedule ?? task.task?.schedule)), phases.element), wide(panel("Its runs", runs.element))];
+  return [panel("Schedule", h("p", null, schedule(task)), phases.element), wide(panel("Its runs", runs.element))];
 }

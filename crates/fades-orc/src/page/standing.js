@@ -8,8 +8,12 @@ import { total } from "./phases.js";
 
 const CATCH_UP = { none: "missed times are left out", latest: "the newest missed time is made up for", all: "all missed times are made up for" };
 
-/** A schedule in words. */
-export function schedule(s) {
+/** When a task runs, in words. */
+export function schedule({ schedule: s, window: w }) {
+  if (w) {
+    const long = w.length ? ` of ${w.length}` : "";
+    return `stays, a window${long} every ${w.every}, grace ${w.grace ?? "2s"}; ${CATCH_UP[w["catch-up"] ?? "all"]}`;
+  }
   if (!s) return "no schedule";
   const when = s.every ? `every ${s.every}` : `cron ${s.cron}`;
   return `${when}; ${CATCH_UP[s["catch-up"] ?? "latest"]}`;
@@ -46,7 +50,7 @@ export function enter(main) {
       show();
       for (const task of tasks) {
         if (gone) return;
-        if (!schedules.has(task.id)) schedules.set(task.id, schedule((await get(`/v1/tasks/${encodeURIComponent(task.id)}`)).task.schedule));
+        if (!schedules.has(task.id)) schedules.set(task.id, schedule((await get(`/v1/tasks/${encodeURIComponent(task.id)}`)).task));
         task.runs = (await get(`/v1/tasks?of=${encodeURIComponent(task.id)}&limit=12`)).tasks;
         show();
       }
@@ -55,7 +59,7 @@ export function enter(main) {
     }
   }
   function show() {
-    list.show(tasks.map((t) => ({ ...t, schedule: schedules.get(t.id) })), "No task has a schedule. `every` or `cron` in a task gives it one.");
+    list.show(tasks.map((t) => ({ ...t, schedule: schedules.get(t.id) })), "No task has a schedule. A schedule or windows in a task give it one.");
   }
   /** Reads anew, at most each 3 s. */
   function soon() {

@@ -26,6 +26,7 @@ const GROUPS: [(&str, &[&str]); 4] = [
             "read",
             "functions",
             "outbox",
+            "top",
             "page",
             "backup",
             "restore",
@@ -37,11 +38,16 @@ const GROUPS: [(&str, &[&str]); 4] = [
 ];
 
 /// Subcommands outside of the four groups.
-const REST: [&str; 2] = ["schema", "help"];
+const REST: [&str; 3] = ["completions", "schema", "help"];
+
+/// The command as clap knows it, without the page.
+pub(crate) fn tree() -> Command {
+    Cli::command()
+}
 
 /// The command with its help in groups.
 pub(crate) fn command() -> Command {
-    let command = Cli::command();
+    let command = tree();
     let page = page(&command);
     command.override_help(page)
 }
@@ -171,6 +177,11 @@ Examples:
   fades outbox                     ends with 1 when an inbox or a destination has trouble
   fades outbox --json";
 
+pub(super) const TOP: &str = "\
+Examples:
+  fades top                        q ends it, ? lists its keys
+  fades top --node harbour-07 | less     once, as text";
+
 pub(super) const PAGE: &str = "\
 Examples:
   fades page                       prints an address to open; Ctrl-C ends it
@@ -210,6 +221,12 @@ pub(super) const VERIFY: &str = "\
 Examples:
   fades verify air.dsse
   fades verify overheat.dsse --image target/fades/overheat.fades --trust trust.toml";
+
+pub(super) const COMPLETIONS: &str = "\
+Examples:
+  fades completions bash > ~/.local/share/bash-completion/completions/fades
+  fades completions zsh > ~/.zfunc/_fades
+  fades completions fish > ~/.config/fish/completions/fades.fish";
 
 pub(super) const SCHEMA: &str = "\
 Examples:

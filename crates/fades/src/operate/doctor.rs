@@ -6,6 +6,8 @@ mod host;
 use std::path::PathBuf;
 
 use fades_orc::api::types::{CgroupInfo, CourierInfo, NodeInfo, Scheduling};
+use fades_task::identity::Name;
+use fades_task::limits::Isolation;
 use fades_task::quantity::Duration;
 use serde::Serialize;
 
@@ -46,6 +48,16 @@ enum Grade {
     Better,
     /// Needed, and not there.
     Missing,
+}
+
+impl Grade {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Better => "better",
+            Self::Missing => "MISSING",
+        }
+    }
 }
 
 /// One thing that was looked at.
@@ -134,20 +146,27 @@ fn isolations(args: &Args, session: &Session) -> Vec<Finding> {
         Err(problem) => return vec![Finding::missing("isolation", &problem)],
     };
     let one_works = probe.isolation.iter().any(|o| o.works);
-    let finding = |offer: &fades_tender::probe::Offer| Finding {
-        what: match offer.isolation {
-            fades_task::limits::Isolation::Microvm => "microvm",
-            fades_task::limits::Isolation::Process => "process",
+    let offers = probe.isolation.iter();
+    offers
+        .map(|o| isolation(o.isolation, o.works, one_works, &o.detail))
+        .collect()
+}
+
+/// One isolation, of which `one_works` at least.
+fn isolation(which: Isolation, works: bool, one_works: bool, detail: &str) -> Finding {
+    Finding {
+        what: match which {
+            Isolation::Microvm => "microvm",
+            Isolation::Process => "process",
         },
-        grade: match (offer.works, one_works) {
+        grade: match (works, one_works) {
             (true, _) => Grade::Good,
             (false, true) => Grade::Better,
             (false, false) => Grade::Missing,
         },
-        detail: offer.detail.clone(),
+        detail: detail.to_owned(),
         remedy: None,
-    };
-    probe.isolation.iter().map(finding).collect()
+    }
 }
 
 /// The node in a folder: its configuration and its keys.
@@ -225,6 +244,32 @@ fn in_queue(queue: &Scheduling) -> Finding {
             "raise cpu or bytes in limits.SERVICE; fades config reload",
         ),
     }
+}
+
+/// How a node is, of what it says of itself: how good, what, in which words.
+pub(super) fn of_node(info: &NodeInfo) -> Vec<(&'static str, &'static str, String)> {
+    let one_works = info.isolation.iter().any(|i| i.works);
+    let mut findings: Vec<Finding> = info
+        .isolation
+        .iter()
+        .map(|offer| isolation(offer.isolation, offer.works, one_works, &offer.detail))
+        .collect();
+    let broker = &info.broker;
+    findings.push(match (broker.up, &broker.last_end) {
+        (true, _) => Finding::good("broker", format!("up; batches {}", broker.batches)),
+        (false, end) => {
+            let end = end.as_deref().unwrap_or("it is being started");
+            Finding::missing("broker", &Problem::new(format!("not there: {end}")))
+        }
+    });
+    if !info.development_keys.is_empty() {
+        let names: Vec<&str> = info.development_keys.iter().map(Name::as_str).collect();
+        let detail = format!("development keys are trusted: {}", names.join(", "));
+        findings.push(Finding::better("keys", detail, "fades doctor"));
+    }
+    findings.extend(running_node(info));
+    let words = |f: Finding| (f.grade.word(), f.what, f.detail.replace('\n', " "));
+    findings.into_iter().map(words).collect()
 }
 
 fn running_node(info: &NodeInfo) -> Vec<Finding> {

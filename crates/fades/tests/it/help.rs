@@ -2,7 +2,7 @@
 
 use crate::stage::Stage;
 
-const COMMANDS: [&[&str]; 30] = [
+const COMMANDS: [&[&str]; 32] = [
     &[],
     &["new"],
     &["build"],
@@ -23,6 +23,7 @@ const COMMANDS: [&[&str]; 30] = [
     &["source", "test"],
     &["resources"],
     &["functions"],
+    &["top"],
     &["page"],
     &["doctor"],
     &["demo"],
@@ -32,6 +33,7 @@ const COMMANDS: [&[&str]; 30] = [
     &["key", "trust"],
     &["sign"],
     &["verify"],
+    &["completions"],
     &["schema"],
 ];
 
