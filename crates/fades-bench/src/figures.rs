@@ -14,6 +14,7 @@ mod aberdeen;
 mod compute;
 mod density;
 mod hello;
+mod idle;
 mod influx;
 mod modbus;
 mod mqtt;
@@ -73,6 +74,7 @@ names! {
     StoreIngest "store-ingest" store::ingest,
     StoreScan "store-scan" store::scan,
     Rss "rss" rss::run,
+    Idle "idle" idle::run,
     Hello "hello" hello::run,
     Scheduler "scheduler" scheduler::run,
     Influx "influx" influx::run,

@@ -65,7 +65,8 @@ pub(super) fn run(bench: &Bench, taken: &mut Taken) -> Result<(), Fault> {
     Ok(())
 }
 
-fn work(bench: &Bench, node: &Node, isolation: Isolation) -> Result<(), Fault> {
+/// Has the node run some tasks.
+pub(super) fn work(bench: &Bench, node: &Node, isolation: Isolation) -> Result<(), Fault> {
     let image = node.publish(&bench.image("hello")?)?;
     let mut connection = node.connect()?;
     for number in 0..BEFORE {
