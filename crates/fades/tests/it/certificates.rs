@@ -214,3 +214,19 @@ fn check_and_doctor_know_what_is_wrong_with_a_certificate() {
     let said = stage.node_with(&[]).unwrap_err();
     assert!(said.contains(words[1]), "{said}");
 }
+
+#[test]
+fn an_address_that_is_taken_is_refused_and_one_that_is_free_is_said() {
+    if !can_make("an_address_that_is_taken_is_refused_and_one_that_is_free_is_said") {
+        return;
+    }
+    let (stage, address) = listening();
+    let place = address.replace("https://localhost", "127.0.0.1");
+    let taken = std::net::TcpListener::bind(&place).unwrap();
+    let said = stage.node_with(&[]).unwrap_err();
+    assert!(said.contains(&place), "{said}");
+    drop(taken);
+    let node = stage.node();
+    assert!(node.ready.contains(&place), "{}", node.ready);
+    assert_eq!(node.stop(), Some(0));
+}

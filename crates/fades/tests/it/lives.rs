@@ -78,46 +78,6 @@ fn a_socket_path_that_is_taken_is_refused_and_one_left_behind_is_not() {
 }
 
 #[test]
-fn an_address_that_is_taken_is_refused_and_a_free_one_serves_signed_requests() {
-    if !can_run("an_address_that_is_taken_is_refused_and_a_free_one_serves_signed_requests") {
-        return;
-    }
-    let stage = Stage::with_node();
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap().to_string();
-    stage.write(
-        "fades-node/conf.d/x.toml",
-        format!("[node]\nlisten = \"{address}\"\n"),
-    );
-    let said = stage.node_with(&[]).unwrap_err();
-    assert!(said.contains(&address), "{said}");
-    drop(taken);
-    let node = stage.node();
-    assert!(
-        node.ready.contains(&format!("and http://{address}")),
-        "{}",
-        node.ready
-    );
-    let config =
-        |name: &str, key: &str| format!("[node.{name}]\nurl = \"http://{address}\"\n{key}");
-    let key = format!(
-        "key = \"{}/keys/development-ask.key\"\n",
-        stage.folder().display()
-    );
-    stage.write(".config/fades/config.toml", config("here", &key));
-    stage.run(&["ps", "--node", "here"]).good();
-    stage.write(".config/fades/config.toml", config("here", ""));
-    stage
-        .run(&["ps", "--node", "here"])
-        .said(1, &["sign the request"]);
-    // A signature for another node does not serve here.
-    stage.write(".config/fades/config.toml", config("there", &key));
-    stage
-        .run(&["ps", "--node", "there"])
-        .said(1, &["meant for there"]);
-}
-
-#[test]
 fn a_socket_path_that_no_system_takes_is_refused_with_the_remedy() {
     if !can_run("a_socket_path_that_no_system_takes_is_refused_with_the_remedy") {
         return;
