@@ -2,6 +2,7 @@
 //! they have in common, and none gets what it did not ask for.
 
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
 
 use fades_task::coverage::Coverage;
 use fades_task::message::{BrokerReport, BrokerRequest};
@@ -78,6 +79,15 @@ fn ranges(web: &Web) -> Vec<(i64, i64)> {
     ranges
 }
 
+/// Waits until the server is asked for readings that end then, s.
+fn until_asked(web: &Web, end: i64) {
+    let late = Instant::now() + Duration::from_secs(60);
+    while !ranges(web).iter().any(|(_, to)| *to == end) {
+        assert!(Instant::now() < late, "not asked until {end}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 fn between(name: &str, from: i64, to: i64) -> Dto {
     Dto {
         from: Time(from * SECOND),
@@ -102,7 +112,7 @@ fn alone(influxd: &Influxd, dto: &Dto) -> (Coverage, Totals) {
     (told(ended.good()), totals)
 }
 
-/// Hands two tasks in at once, until the server is asked `expected`; each time both
+/// Hands two tasks in one after the other, until the server is asked `expected`; each time both
 /// get what they get alone.
 fn together(influxd: &Influxd, dtos: [Dto; 2], expected: &[(i64, i64)]) {
     let each = dtos.clone().map(|dto| alone(influxd, &dto));
@@ -112,6 +122,9 @@ fn together(influxd: &Influxd, dtos: [Dto; 2], expected: &[(i64, i64)]) {
         let mut tenders = Vec::new();
         for (i, dto) in dtos.iter().enumerate() {
             tenders.push(broker.begin(i as u64, std::slice::from_ref(dto)));
+            if i == 0 {
+                until_asked(&web, dto.to.0 / SECOND);
+            }
         }
         for (tender, (_, totals)) in tenders.iter().zip(&each) {
             let mut got = Totals::default();
@@ -167,8 +180,9 @@ fn a_task_that_is_cancelled_takes_nothing_from_another() {
     let Some(influxd) = filled("influx_cancelled") else {
         return;
     };
-    let small = between("small", 300, 400);
-    let (coverage, totals) = alone(&influxd, &small);
+    // Longer than the other task's: the question for the rest tells that it joined.
+    let second = between("second", 300, 1300);
+    let (coverage, totals) = alone(&influxd, &second);
     for _ in 0..ATTEMPTS {
         let gate = Arc::new((Mutex::new(false), Condvar::new()));
         let held = Arc::clone(&gate);
@@ -180,7 +194,9 @@ fn a_task_that_is_cancelled_takes_nothing_from_another() {
         });
         let broker = Broker::start(&sources(&table(&web.url, BOARDS)), "/".as_ref());
         let large = broker.begin(1, &[between("large", 0, 1200)]);
-        let second = broker.begin(2, std::slice::from_ref(&small));
+        until_asked(&web, 1200);
+        let second = broker.begin(2, std::slice::from_ref(&second));
+        until_asked(&web, 1300);
         let cancel = BrokerRequest::Cancel { run: 1 };
         broker.control.send(&cancel, &[], &[]).unwrap();
         let BrokerReport::RetrieveEnded { run, stopped, .. } = broker.report() else {
@@ -197,7 +213,7 @@ fn a_task_that_is_cancelled_takes_nothing_from_another() {
             coverage
         );
         drop(large);
-        if ranges(&web) == [(0, 1200)] {
+        if ranges(&web) == [(0, 1200), (1200, 1300)] {
             return;
         }
     }
@@ -218,6 +234,6 @@ fn what_was_written_a_while_ago_is_not_missed() {
         1500 * SECOND
     ));
     // What is shared is a second old at most.
-    std::thread::sleep(std::time::Duration::from_millis(1100));
+    std::thread::sleep(Duration::from_millis(1100));
     assert_eq!(rows(between("some", 1000, 2000)), 1601);
 }
