@@ -302,6 +302,10 @@ impl Courier {
                 CourierRequest::Configure { .. } => return Err(ProcessError::NotConfigured),
                 CourierRequest::Deliver(parcel) => self.deliveries.take(parcel, frame.blob),
                 CourierRequest::Verdict { letter, verdict } => self.desk.verdict(letter, verdict),
+                CourierRequest::Log { level } => {
+                    fades_outside::logging::set(level);
+                    tracing::info!(%level, "the courier logs at another level");
+                }
                 CourierRequest::Ping { id } => self.reporter.send(&CourierReport::Pong { id })?,
             }
         }

@@ -316,6 +316,10 @@ impl Broker {
                     recording: readings.map_or_else(BTreeMap::new, |r| r.reports(MAX_JSON / 4)),
                 });
             }
+            BrokerRequest::Log { level } => {
+                fades_outside::logging::set(level);
+                tracing::info!(%level, "the broker logs at another level");
+            }
             BrokerRequest::Gauge { id } => {
                 self.inspect(move |engine, _| BrokerReport::Gauged {
                     id,

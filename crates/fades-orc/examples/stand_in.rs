@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fades_orc::api::types::{IsolationInfo, Reloaded};
-use fades_orc::config::{BrokerConfig, Listen, NodeConfig, Reread};
+use fades_orc::config::{BrokerConfig, Listen, Logging, NodeConfig, Reread};
 use fades_orc::node::Node;
 use fades_orc::tls::TlsFiles;
 use fades_task::cbor;
@@ -20,6 +20,7 @@ use fades_task::coverage::Coverage;
 use fades_task::exit::Exit;
 use fades_task::gauge::{DeviceCounts, Gauges, SourceGauge};
 use fades_task::limits::{Isolation, Limits};
+use fades_task::logging::LogLevel;
 use fades_task::message::{
     BrokerReport, BrokerRequest, Ended, Feed, Refused, Start, TemplateRequest, TenderReport,
     TenderRequest,
@@ -102,6 +103,10 @@ fn config(folder: &Path) -> Outcome<NodeConfig> {
         folder: folder.join("state"),
         trust: folder.join("trust.toml"),
         socket: folder.join("api.sock"),
+        log: Logging {
+            level: LogLevel::Warn,
+            set: |_| (),
+        },
         listen,
         tender: folder.join("tender"),
         broker: BrokerConfig {
@@ -481,6 +486,9 @@ fn broker() -> Outcome<()> {
                 devices: vec![],
                 recording: [("hall".parse()?, recorded())].into(),
             })?,
+            BrokerRequest::Log { level } => {
+                writeln!(std::io::stderr(), "stand-in of the broker: level {level}")?;
+            }
             BrokerRequest::Gauge { id } => {
                 let mut devices = DeviceCounts::default();
                 devices.add(DeviceState::Alive);

@@ -12,6 +12,7 @@ mod events;
 mod follow;
 mod functions;
 pub mod listen;
+mod logging;
 mod metrics;
 pub mod openapi;
 mod operator;

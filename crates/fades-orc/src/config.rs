@@ -13,6 +13,7 @@ use fades_task::allowance::Allowances;
 use fades_task::dial::Address;
 use fades_task::identity::Name;
 use fades_task::limits::Limits;
+use fades_task::logging::LogLevel;
 use fades_task::policy::Order;
 use fades_task::quantity::Size;
 use fades_task::time::Zone;
@@ -47,6 +48,8 @@ pub struct NodeConfig {
     pub trust: PathBuf,
     /// Path of the API's Unix socket.
     pub socket: PathBuf,
+    /// How much is logged.
+    pub log: Logging,
     /// Where the API listens besides, if it does.
     pub listen: Option<Listen>,
     /// The tender's program.
@@ -104,6 +107,15 @@ impl NodeConfig {
             allowances: self.allowances.clone(),
         }
     }
+}
+
+/// How much is logged at the start, and how to change it.
+#[derive(Debug, Clone, Copy)]
+pub struct Logging {
+    /// The level at the start.
+    pub level: LogLevel,
+    /// Has this process log at another.
+    pub set: fn(LogLevel),
 }
 
 /// Listening over TCP: there is none without certificates of both sides.

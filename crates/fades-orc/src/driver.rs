@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use fades_task::courier::{CourierReport, Verdict};
 use fades_task::identity::Name;
+use fades_task::logging::LogLevel;
 use fades_task::message::{BrokerReport, BrokerRequest};
 use fades_task::mtw::{Dto, Mtw};
 use fades_task::time::Time;
@@ -87,6 +88,8 @@ pub(crate) enum Input {
     },
     /// Somebody wants to know who waits, and what services use.
     Describe(oneshot::Sender<Scheduling>),
+    /// The parts shall log at this level.
+    Log(LogLevel),
     /// The configuration was read anew.
     Reload(Arc<NodeConfig>),
     /// The API wants the broker to answer something.
@@ -316,6 +319,7 @@ impl Driver {
             Input::Ask { ask, reply } => self.ask(ask, reply),
             // Whoever asked may have gone.
             Input::Describe(reply) => drop(reply.send(self.core.scheduling())),
+            Input::Log(level) => self.log(level),
             Input::Reload(config) => self.reload(config),
             Input::Drain => {
                 self.draining = true;
@@ -506,11 +510,30 @@ impl Driver {
                 info!(pid = broker.pid(), "broker started");
                 self.shared.live().broker.pid = Some(broker.pid());
                 self.broker = Some(broker);
+                self.log_as_now();
             }
             Err(e) => {
                 let said = format!("the broker cannot be started: {e}");
                 self.send(Input::BrokerLeft { said });
             }
+        }
+    }
+
+    /// Parts log as the node does.
+    fn log(&self, level: LogLevel) {
+        if let Some(broker) = &self.broker {
+            broker.tell(&BrokerRequest::Log { level });
+        }
+        if let Some(courier) = &self.courier {
+            courier.log(level);
+        }
+    }
+
+    /// Those that were just started do so as at the node's start.
+    pub(crate) fn log_as_now(&self) {
+        let level = self.shared.log_info().level;
+        if level != self.config.log.level {
+            self.log(level);
         }
     }
 

@@ -6,6 +6,7 @@ use fades_task::allowance::Allowances;
 use fades_task::exit::Exit;
 use fades_task::identity::{Digest, Name};
 use fades_task::limits::{Isolation, Limits};
+use fades_task::logging::LogLevel;
 use fades_task::message::Ended;
 use fades_task::mtw::Mtw;
 use fades_task::policy::Order;
@@ -23,6 +24,7 @@ use fades_trust::trust::{Role, TrustStore, TrustedKey};
 use serde_json::{Value, json};
 
 use crate::api::types::IsolationInfo;
+use crate::config::Logging;
 use crate::config::{BrokerConfig, NodeConfig};
 
 pub(crate) const IMAGE: &[u8] = b"\x7fELF and so on";
@@ -124,6 +126,10 @@ pub(crate) fn config(folder: &Path) -> NodeConfig {
         folder: folder.to_owned(),
         trust: folder.join("trust.toml"),
         socket: folder.join("api.sock"),
+        log: Logging {
+            level: LogLevel::Warn,
+            set: |_| (),
+        },
         listen: None,
         tender: folder.join("tender"),
         broker: BrokerConfig {

@@ -5,15 +5,16 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fades_task::identity::Name;
+use fades_task::logging::LogLevel;
 use tokio::sync::watch;
 
 use crate::api::problem::chain;
 use crate::api::types::{
-    BrokerInfo, CgroupInfo, CourierInfo, LogLine, Logs, NodeHealth, Reloaded, ShellsInfo,
+    BrokerInfo, CgroupInfo, CourierInfo, LogInfo, LogLine, Logs, NodeHealth, Reloaded, ShellsInfo,
     TenderInfo,
 };
 use crate::clock::Clock;
-use crate::config::NodeConfig;
+use crate::config::{Logging, NodeConfig};
 use crate::core::RunId;
 use crate::driver::Input;
 use crate::metrics::Metrics;
@@ -141,6 +142,8 @@ impl Live {
 pub(crate) struct Shared {
     live: Mutex<Live>,
     clock: Clock,
+    /// How much is logged, and how often that was set.
+    log: Mutex<(LogInfo, u64)>,
     /// What is counted.
     pub(crate) metrics: Metrics,
     /// The configuration, with what was reloaded since the start.
@@ -160,6 +163,13 @@ impl Shared {
         Self {
             live: Mutex::default(),
             clock: Clock::default(),
+            log: Mutex::new((
+                LogInfo {
+                    level: config.log.level,
+                    until: None,
+                },
+                0,
+            )),
             metrics: Metrics::default(),
             config: Mutex::new(config),
             drained: watch::Sender::new(false),
@@ -179,6 +189,37 @@ impl Shared {
 
     pub(crate) fn config(&self) -> Arc<NodeConfig> {
         Arc::clone(&self.held())
+    }
+
+    /// How much is logged now.
+    pub(crate) fn log_info(&self) -> LogInfo {
+        self.log_held().0
+    }
+
+    /// From now on, so much is logged in this process. The number is for
+    /// [`Self::log_back`].
+    pub(crate) fn set_log(&self, info: LogInfo) -> u64 {
+        let mut log = self.log_held();
+        *log = (info, log.1 + 1);
+        (self.config().log.set)(info.level);
+        log.1
+    }
+
+    /// As much as at the start again, unless it was set since then.
+    pub(crate) fn log_back(&self, turn: u64) -> Option<LogLevel> {
+        let mut log = self.log_held();
+        if log.1 != turn {
+            return None;
+        }
+        let Logging { level, set } = self.config().log;
+        log.0 = LogInfo { level, until: None };
+        set(level);
+        Some(level)
+    }
+
+    fn log_held(&self) -> MutexGuard<'_, (LogInfo, u64)> {
+        // It is replaced in one piece.
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The certificates as they are now.

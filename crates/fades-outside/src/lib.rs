@@ -7,6 +7,7 @@
 //! * [`secret`]: secrets, read from files when they are needed.
 //! * [`dial`]: connections that the orchestrator makes.
 //! * [`client`]: HTTP over such connections, with bounded waits.
+//! * [`logging`]: how much the process logs.
 //! * [`mqtt`]: how a connection to an MQTT broker is set up.
 //! * [`breaker`]: when something that failed is tried again.
 //! * [`confine`]: the layers of a process' confinement; what each process may do
@@ -20,5 +21,6 @@ pub mod confine;
 pub mod connection;
 pub mod dial;
 pub mod field;
+pub mod logging;
 pub mod mqtt;
 pub mod secret;

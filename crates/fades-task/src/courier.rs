@@ -14,6 +14,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::identity::Name;
+use crate::logging::LogLevel;
 use crate::message::Confinement;
 use crate::quantity::Duration;
 use crate::time::Time;
@@ -57,6 +58,11 @@ pub enum CourierRequest {
         letter: u64,
         /// What became of it.
         verdict: Verdict,
+    },
+    /// Log at this level from now on.
+    Log {
+        /// The level.
+        level: LogLevel,
     },
     /// Are you there?
     Ping {

@@ -20,6 +20,7 @@ pub mod exit;
 pub mod gauge;
 pub mod identity;
 pub mod limits;
+pub mod logging;
 pub mod message;
 pub mod mtw;
 pub mod policy;

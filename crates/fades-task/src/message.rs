@@ -15,6 +15,7 @@ use crate::exit::Exit;
 use crate::gauge::Gauges;
 use crate::identity::Name;
 use crate::limits::{Isolation, Limits};
+use crate::logging::LogLevel;
 use crate::mtw::Dto;
 use crate::quantity::{Duration, Size};
 use crate::resource::{Device, Preview, Recording, SourceReport};
@@ -343,6 +344,11 @@ pub enum BrokerRequest {
     Gauge {
         /// Number of the request.
         id: u64,
+    },
+    /// Log at this level from now on.
+    Log {
+        /// The level.
+        level: LogLevel,
     },
     /// Test a source.
     TestSource {

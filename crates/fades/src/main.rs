@@ -10,6 +10,7 @@ mod author;
 mod cli;
 mod completions;
 mod keys;
+mod log;
 mod operate;
 mod problem;
 mod schema;

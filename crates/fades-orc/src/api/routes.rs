@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, get, post, put};
 use fades_task::identity::Name;
 use fades_task::mtw::Mtw;
 use fades_task::quantity::Duration;
@@ -13,10 +13,13 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::server::Api;
 use super::types::{
-    FunctionInfo, FunctionList, LIST_MAX, Logs, NodeInfo, Plan, PreviewRequest, Previews, Publish,
-    Reloaded, Resources, Scheduling, Snapshot, TaskDetail, TaskList, TaskSummary,
+    FunctionInfo, FunctionList, LIST_MAX, LogInfo, LogSetting, Logs, NodeInfo, Plan,
+    PreviewRequest, Previews, Publish, Reloaded, Resources, Scheduling, Snapshot, TaskDetail,
+    TaskList, TaskSummary,
 };
-use super::{backup, events, functions, metrics, openapi, operator, plan, scheduling, tasks};
+use super::{
+    backup, events, functions, logging, metrics, openapi, operator, plan, scheduling, tasks,
+};
 
 /// Makes the schema of a type.
 pub(super) type Make = fn(&mut SchemaGenerator) -> Schema;
@@ -314,6 +317,28 @@ pub(super) const ROUTES: &[Route] = &[
         answers: &[(200, Json(of::<NodeInfo>))],
         problems: &[],
         serve: || get(operator::node),
+    },
+    Route {
+        method: "get",
+        path: "/v1/node/log",
+        id: "show-log-level",
+        means: "How much the node logs.",
+        query: &[],
+        body: None,
+        answers: &[(200, Json(of::<LogInfo>))],
+        problems: &[],
+        serve: || get(logging::show),
+    },
+    Route {
+        method: "put",
+        path: "/v1/node/log",
+        id: "change-log-level",
+        means: "Has the node and its parts log more or less, for a time or until it ends.",
+        query: &[],
+        body: Some(Json(of::<LogSetting>)),
+        answers: &[(200, Json(of::<LogInfo>))],
+        problems: &[408, 413],
+        serve: || put(logging::change),
     },
     Route {
         method: "get",

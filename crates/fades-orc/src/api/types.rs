@@ -29,6 +29,7 @@ use std::collections::BTreeMap;
 use fades_task::courier::Receiver;
 use fades_task::identity::{Digest, ImageRef, Name};
 use fades_task::limits::{Isolation, Limits};
+use fades_task::logging::LogLevel;
 use fades_task::mtw::{Mtw, Retrieve};
 use fades_task::quantity::{Duration, Size};
 use fades_task::resource::{Device, Preview, Recording};
@@ -180,6 +181,27 @@ pub struct Logs {
     pub lines: Vec<LogLine>,
     /// Bytes of lines that were cut at `limits.log`.
     pub cut: u64,
+}
+
+/// Answer of `GET /v1/node/log`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct LogInfo {
+    /// What the node and its parts log.
+    pub level: LogLevel,
+    /// Until when, when it is for a time; then as at the node's start.
+    pub until: Option<Time>,
+}
+
+/// Body of `PUT /v1/node/log`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct LogSetting {
+    /// What to log.
+    pub level: LogLevel,
+    /// For how long; until the node ends otherwise.
+    #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
+    pub within: Option<Duration>,
 }
 
 /// A line that a function logged.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use fades_task::courier::{CourierReport, CourierRequest, Parcel, Verdict};
 use fades_task::identity::Name;
+use fades_task::logging::LogLevel;
 use fades_wire::spawn::Child;
 use fades_wire::{Channel, Frame};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
@@ -83,6 +84,11 @@ impl CourierProcess {
     pub(super) fn deliver(&self, parcel: Parcel, body: &[u8]) {
         let request = CourierRequest::Deliver(parcel);
         self.check(self.channel.send(&request, body, &[]));
+    }
+
+    /// Has it log at this level.
+    pub(super) fn log(&self, level: LogLevel) {
+        self.tell(&CourierRequest::Log { level });
     }
 
     pub(super) fn ping(&self) {

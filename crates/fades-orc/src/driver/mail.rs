@@ -30,6 +30,7 @@ impl Driver {
                 info!(pid = courier.pid(), "courier started");
                 self.shared.live().courier.pid = Some(courier.pid());
                 self.courier = Some(courier);
+                self.log_as_now();
             }
             Err(e) => {
                 let said = format!("the courier cannot be started: {e}");

@@ -135,6 +135,16 @@ impl Client {
         read(&self.send(Method::POST, path, body.into(), "application/json")?)
     }
 
+    /// `PUT path` with JSON, read as `T`.
+    pub(crate) fn put<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Problem> {
+        let body = serde_json::to_vec(body).or_problem(|| "cannot write the request".to_owned())?;
+        read(&self.send(Method::PUT, path, body.into(), "application/json")?)
+    }
+
     /// One request; an answer that is a refusal is a problem.
     pub(crate) fn send(
         &self,

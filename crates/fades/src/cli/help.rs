@@ -149,7 +149,8 @@ pub(super) const CONFIG: &str = "\
 Examples:
   fades config check
   fades config show                every value, and where it comes from
-  fades config reload              the running node takes what needs no restart";
+  fades config reload              the running node takes what needs no restart
+  fades config log debug --for 10m";
 
 pub(super) const SOURCE: &str = "\
 Examples:

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use fades_orc::api::types::Reloaded;
+use fades_orc::api::types::{LogInfo, LogSetting, Reloaded};
 use fades_orc::tls;
+use fades_task::logging::LogLevel;
+use fades_task::quantity::Duration;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -34,6 +36,14 @@ pub(crate) struct Args {
 enum Action {
     /// Check the configuration and the trusted keys
     Check,
+    /// Show or change how much the running node logs
+    Log {
+        /// error, warn, info or debug
+        level: Option<LogLevel>,
+        /// For how long, such as 10m; until the node ends otherwise
+        #[arg(long = "for", value_name = "TIME", requires = "level")]
+        within: Option<Duration>,
+    },
     /// Have the running node take what needs no restart
     Reload {
         #[command(flatten)]
@@ -51,6 +61,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Outcome, Problem> {
     let folder = folder_or_problem(args.folder.as_deref())?;
     match &args.action {
         Action::Check => check(&folder, session),
+        Action::Log { level, within } => log(&folder, *level, *within, session),
         Action::Reload { output } => reload(&folder, output, session),
         Action::Show { output } => show(&folder, output, session),
     }
@@ -88,6 +99,22 @@ fn check(folder: &Path, session: &Session) -> Result<Outcome, Problem> {
         node.source.0.len(),
         keys.keys().len()
     ));
+    Ok(Outcome::Done)
+}
+
+fn log(
+    folder: &Path,
+    level: Option<LogLevel>,
+    within: Option<Duration>,
+    session: &Session,
+) -> Result<Outcome, Problem> {
+    let client = target::of_folder(folder).and_then(Client::new)?;
+    let LogInfo { level, until } = match level {
+        None => client.get("/v1/node/log")?,
+        Some(level) => client.put("/v1/node/log", &LogSetting { level, within })?,
+    };
+    let until = until.map(|t| format!(", until {t}")).unwrap_or_default();
+    session.data(&format!("{level}{until}\n"))?;
     Ok(Outcome::Done)
 }
 

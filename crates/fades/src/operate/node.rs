@@ -1,17 +1,21 @@
 //! `fades node`: runs a node; and the broker that it starts.
 
+use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fades_orc::api::types::{BrokerInfo, IsolationInfo, Reloaded};
-use fades_orc::config::{BrokerConfig, CourierConfig, NodeConfig, Notify, Reread, is_live};
+use fades_orc::config::{
+    BrokerConfig, CourierConfig, Logging, NodeConfig, Notify, Reread, is_live,
+};
 use fades_orc::node::{Node, NodeError};
+use fades_task::logging::LogLevel;
 use fades_tender::probe::{Offer, Probe};
-use tracing_subscriber::EnvFilter;
 
 use super::config::folder_or_problem;
 use super::{inherited, probe};
+use crate::log::{self, LogFormat};
 use crate::problem::{Attempt, Outcome, Problem};
 use crate::session::Session;
 use crate::settings::node_file::NodeFile;
@@ -20,24 +24,51 @@ use crate::settings::node_file::NodeFile;
 pub(crate) struct Args {
     /// The node's folder; the one here otherwise
     folder: Option<PathBuf>,
-    /// What to log: error, warn, info, debug
-    #[arg(long, value_name = "LEVEL", default_value = "warn")]
-    log: String,
+    #[command(flatten)]
+    log: LogChoice,
     /// The tender's program; the one beside this program otherwise
     #[arg(long, value_name = "FILE")]
     tender: Option<PathBuf>,
 }
 
+/// What is logged, and how.
+#[derive(Debug, Clone, Copy, clap::Args)]
+struct LogChoice {
+    /// What to log: error, warn, info, debug; `fades config log` changes it later
+    #[arg(long, value_name = "LEVEL", default_value_t = LogLevel::Warn)]
+    log: LogLevel,
+    /// In which form: for people or for programs
+    #[arg(long, value_name = "FORM", value_enum, default_value = "text")]
+    log_format: LogFormat,
+}
+
+impl LogChoice {
+    fn begin(self) -> Result<(), Problem> {
+        log::begin(self.log, self.log_format)
+    }
+
+    /// Arguments for a part of the node.
+    fn arguments(self, part: &str) -> Vec<OsString> {
+        let words = [
+            part,
+            "--log",
+            self.log.word(),
+            "--log-format",
+            self.log_format.word(),
+        ];
+        words.map(OsString::from).to_vec()
+    }
+}
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct ChildArgs {
-    /// What to log
-    #[arg(long, value_name = "LEVEL", default_value = "warn")]
-    log: String,
+    #[command(flatten)]
+    log: LogChoice,
 }
 
 /// Carries out `fades node`; returns when the node was told to end.
 pub(crate) fn run(args: &Args, session: &Session) -> Result<Outcome, Problem> {
-    log_to_stderr(&args.log)?;
+    args.log.begin()?;
     let folder = folder_or_problem(args.folder.as_deref())?;
     let folder = folder
         .canonicalize()
@@ -89,8 +120,8 @@ struct Host {
     probe: Probe,
     program: PathBuf,
     credentials: Option<PathBuf>,
-    /// What broker and courier log.
-    level: String,
+    /// What broker and courier log, too.
+    log: LogChoice,
 }
 
 impl Host {
@@ -102,7 +133,7 @@ impl Host {
             program: std::env::current_exe()
                 .or_problem(|| "cannot find this program".to_owned())?,
             credentials: session.env.credentials.clone(),
-            level: args.log.clone(),
+            log: args.log,
         })
     }
 }
@@ -142,11 +173,15 @@ fn config(folder: &Path, file: &NodeFile, host: &Host) -> Result<NodeConfig, Pro
         folder: folder.join("state"),
         trust: folder.join(crate::keys::key::TRUST_FILE),
         socket: file.socket(folder),
+        log: Logging {
+            level: host.log.log,
+            set: fades_outside::logging::set,
+        },
         listen: file.listen(folder, host.credentials.as_deref()),
         tender: host.tender.clone(),
         broker: BrokerConfig {
             program: host.program.clone(),
-            arguments: ["broker", "--log", &host.level].map(Into::into).into(),
+            arguments: host.log.arguments("broker"),
             sources,
             addresses: file.source.addresses().into_iter().collect(),
             folder: folder.join("batches"),
@@ -183,7 +218,7 @@ fn courier(folder: &Path, file: &NodeFile, host: &Host) -> Result<Option<Courier
         .or_problem(|| "cannot hand over inboxes and destinations".to_owned())?;
     Ok(Some(CourierConfig {
         program: host.program.clone(),
-        arguments: ["courier", "--log", &host.level].map(Into::into).into(),
+        arguments: host.log.arguments("courier"),
         mail,
         addresses: places.addresses().into_iter().collect(),
         destinations: places.destination.keys().cloned().collect(),
@@ -244,7 +279,7 @@ fn announce(
 
 /// The broker's life, in a process of its own.
 pub(crate) fn run_broker(args: &ChildArgs) -> Result<Outcome, Problem> {
-    log_to_stderr(&args.log)?;
+    args.log.begin()?;
     fades_drb::process::run_confined(control()?.into())
         .or_problem(|| "the broker ended".to_owned())?;
     Ok(Outcome::Done)
@@ -252,7 +287,7 @@ pub(crate) fn run_broker(args: &ChildArgs) -> Result<Outcome, Problem> {
 
 /// The courier's life, in a process of its own.
 pub(crate) fn run_courier(args: &ChildArgs) -> Result<Outcome, Problem> {
-    log_to_stderr(&args.log)?;
+    args.log.begin()?;
     fades_courier::process::run_confined(control()?.into())
         .or_problem(|| "the courier ended".to_owned())?;
     Ok(Outcome::Done)
@@ -263,15 +298,4 @@ fn control() -> Result<OwnedFd, Problem> {
     inherited::control().ok_or_else(|| {
         Problem::new("there is no node to serve").remedy("the node starts it: fades node")
     })
-}
-
-fn log_to_stderr(level: &str) -> Result<(), Problem> {
-    let filter =
-        EnvFilter::try_new(level).or_problem(|| format!("{level:?} is no level to log"))?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .try_init()
-        .map_err(|e| Problem::new("cannot log").reason(e.to_string()))
 }

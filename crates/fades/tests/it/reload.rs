@@ -17,6 +17,50 @@ fn raw(stage: &Stage, what: &str) -> String {
 }
 
 #[test]
+fn the_level_of_the_log_changes_while_the_node_runs_and_its_parts_follow() {
+    if !can_run("the_level_of_the_log_changes_while_the_node_runs") {
+        return;
+    }
+    let stage = Stage::with_node();
+    let (node, log) = stage.node_logged(&["--log-format", "json"], &[]).unwrap();
+    let level = |words: &[&str]| stage.run(&[&["config", "log"], words].concat());
+    assert_eq!(level(&[]).good().out, "warn\n");
+    level(&["loud"]).said(2, &["write error, warn, info or debug"]);
+    level(&["debug", "--for", "60w"]).said(1, &["a week at the most"]);
+    assert!(
+        level(&["debug", "--for", "1s"])
+            .good()
+            .out
+            .starts_with("debug, until 20")
+    );
+    // It goes back by itself.
+    crate::stage::until("it is as at the start", || {
+        level(&[]).good().out == "warn\n"
+    });
+    assert_eq!(level(&["info"]).good().out, "info\n");
+    // The broker has been told as well by then.
+    stage.run(&["source", "test", "sample"]).good();
+    assert_eq!(node.stop(), Some(0));
+    let log = log.join().unwrap();
+    let lines: Vec<serde_json::Value> = log
+        .lines()
+        .filter(|l| l.starts_with('{'))
+        .map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("{e}: {l}")))
+        .collect();
+    let has = |level: &str, target: &str| {
+        let mut lines = lines.iter();
+        let is = |l: &&serde_json::Value| {
+            l["level"] == level && l["target"].as_str().is_some_and(|t| t.starts_with(target))
+        };
+        lines.any(|l| is(&l))
+    };
+    assert!(
+        has("DEBUG", "fades_orc") && has("INFO", "fades_drb"),
+        "{log}"
+    );
+}
+
+#[test]
 fn a_running_node_takes_what_needs_no_restart_and_keeps_the_old_when_the_new_is_wrong() {
     if !can_run("a_running_node_takes_what_needs_no_restart") {
         return;
