@@ -103,10 +103,7 @@ fn config(folder: &Path) -> Outcome<NodeConfig> {
         folder: folder.join("state"),
         trust: folder.join("trust.toml"),
         socket: folder.join("api.sock"),
-        log: Logging {
-            level: LogLevel::Warn,
-            set: |_| (),
-        },
+        log: Logging::plain(LogLevel::Warn),
         listen,
         tender: folder.join("tender"),
         broker: BrokerConfig {

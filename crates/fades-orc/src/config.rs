@@ -5,7 +5,9 @@ mod reload;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -19,7 +21,7 @@ use fades_task::quantity::Size;
 use fades_task::time::Zone;
 
 pub use self::reload::{Reader, Reread, is_live};
-use crate::api::types::IsolationInfo;
+use crate::api::types::{IsolationInfo, LogLines};
 use crate::core::{Capacity, Rules};
 pub use crate::notify::Notify;
 use crate::tls::TlsFiles;
@@ -109,13 +111,30 @@ impl NodeConfig {
     }
 }
 
-/// How much is logged at the start, and how to change it.
+/// How much is logged at the start, how to change it, and what becomes of it.
 #[derive(Debug, Clone, Copy)]
 pub struct Logging {
     /// The level at the start.
     pub level: LogLevel,
     /// Has this process log at another.
     pub set: fn(LogLevel),
+    /// The last lines.
+    pub recent: fn() -> LogLines,
+    /// What a part of the node, which just starts, gets as standard error.
+    pub error: fn() -> io::Result<OwnedFd>,
+}
+
+impl Logging {
+    /// At a level that stays, to this process's standard error, and kept nowhere.
+    #[must_use]
+    pub const fn plain(level: LogLevel) -> Self {
+        Self {
+            level,
+            set: |_| (),
+            recent: LogLines::default,
+            error: || io::stderr().as_fd().try_clone_to_owned(),
+        }
+    }
 }
 
 /// Listening over TCP: there is none without certificates of both sides.

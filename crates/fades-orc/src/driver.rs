@@ -505,7 +505,7 @@ impl Driver {
     }
 
     fn start_broker(&mut self) {
-        match BrokerProcess::start(&self.config.broker, &self.sender) {
+        match BrokerProcess::start(&self.config.broker, &self.config.log, &self.sender) {
             Ok(broker) => {
                 info!(pid = broker.pid(), "broker started");
                 self.shared.live().broker.pid = Some(broker.pid());

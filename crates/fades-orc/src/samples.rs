@@ -126,10 +126,7 @@ pub(crate) fn config(folder: &Path) -> NodeConfig {
         folder: folder.to_owned(),
         trust: folder.join("trust.toml"),
         socket: folder.join("api.sock"),
-        log: Logging {
-            level: LogLevel::Warn,
-            set: |_| (),
-        },
+        log: Logging::plain(LogLevel::Warn),
         listen: None,
         tender: folder.join("tender"),
         broker: BrokerConfig {

@@ -211,7 +211,7 @@ impl Shared {
         if log.1 != turn {
             return None;
         }
-        let Logging { level, set } = self.config().log;
+        let Logging { level, set, .. } = self.config().log;
         log.0 = LogInfo { level, until: None };
         set(level);
         Some(level)

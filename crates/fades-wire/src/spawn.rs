@@ -1,7 +1,7 @@
 //! Starting another program of the node, with the descriptors that it inherits.
 //!
 //! A program gets standard input and output from `/dev/null`, the caller's
-//! standard error, the given descriptors as 3, 4, … and no others, an empty
+//! standard error or another, the given descriptors as 3, 4, … and no others, an empty
 //! environment but for what the caller sets, and a process group of its own. It
 //! is killed when this process dies, however that happens.
 //!
@@ -55,6 +55,7 @@ pub struct Program<'a> {
     arguments: Vec<&'a OsStr>,
     environment: Vec<(&'a str, &'a OsStr)>,
     descriptors: Vec<BorrowedFd<'a>>,
+    error: Option<BorrowedFd<'a>>,
 }
 
 impl<'a> Program<'a> {
@@ -66,6 +67,7 @@ impl<'a> Program<'a> {
             arguments: Vec::new(),
             environment: Vec::new(),
             descriptors: Vec::new(),
+            error: None,
         }
     }
 
@@ -87,6 +89,13 @@ impl<'a> Program<'a> {
     #[must_use]
     pub fn descriptor(mut self, descriptor: BorrowedFd<'a>) -> Self {
         self.descriptors.push(descriptor);
+        self
+    }
+
+    /// Sets its standard error, the caller's otherwise.
+    #[must_use]
+    pub const fn error(mut self, error: BorrowedFd<'a>) -> Self {
+        self.error = Some(error);
         self
     }
 
@@ -125,6 +134,7 @@ impl<'a> Program<'a> {
                 .iter()
                 .map(owned)
                 .collect::<Result<_, _>>()?,
+            error: self.error.as_ref().map(owned).transpose()?,
             null: File::options()
                 .read(true)
                 .write(true)
@@ -144,6 +154,7 @@ struct Prepared {
     arguments: Vec<CString>,
     environment: Vec<CString>,
     descriptors: Vec<OwnedFd>,
+    error: Option<OwnedFd>,
     null: OwnedFd,
 }
 
@@ -179,6 +190,8 @@ struct Launch<'a> {
     arguments: Vec<*const libc::c_char>,
     environment: Vec<*const libc::c_char>,
     descriptors: Vec<RawFd>,
+    /// As it is, without.
+    error: Option<RawFd>,
     null: RawFd,
     parent: libc::pid_t,
     /// `errno` of what failed; stays 0 when the program was executed.
@@ -199,6 +212,7 @@ fn clone(prepared: &Prepared) -> io::Result<Child> {
             .iter()
             .map(AsRawFd::as_raw_fd)
             .collect(),
+        error: prepared.error.as_ref().map(AsRawFd::as_raw_fd),
         null: prepared.null.as_raw_fd(),
         // SAFETY: has no preconditions.
         parent: unsafe { libc::getpid() },
@@ -301,6 +315,9 @@ fn arrange(launch: &Launch<'_>) -> Result<(), c_int> {
     }
     place(launch.null, 0)?;
     place(launch.null, 1)?;
+    if let Some(error) = launch.error {
+        place(error, 2)?;
+    }
     for i in 0..count {
         place(PARKING + i, FIRST_DESCRIPTOR + i)?;
     }

@@ -99,6 +99,9 @@ enum Command {
     /// Say what this host offers, what is used, and what would improve it
     #[command(after_help = help::DOCTOR)]
     Doctor(operate::doctor::Args),
+    /// Write what somebody who helps needs to know of a node into one file
+    #[command(after_help = help::SUPPORT)]
+    Support(operate::support::Args),
     /// Play a demonstration in a temporary folder
     #[command(after_help = help::DEMO)]
     Demo(operate::demo::Args),
@@ -158,6 +161,7 @@ impl Cli {
             Command::Backup(args) => operate::backup::run(&args, session),
             Command::Restore(args) => operate::restore::run(&args, session),
             Command::Doctor(args) => operate::doctor::run(&args, session),
+            Command::Support(args) => operate::support::run(&args, session),
             Command::Demo(args) => operate::demo::run(&args, session),
             Command::Key(args) => keys::key::run(&args, session),
             Command::Sign(args) => keys::sign::run(&args, session),

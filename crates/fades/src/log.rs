@@ -2,6 +2,8 @@
 //! JSON, so many of each place in the program and no longer than so much, so
 //! that what fails a thousand times in a second fills no disk.
 
+pub(crate) mod recent;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -21,6 +23,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use self::recent::Tee;
 use crate::problem::Problem;
 
 /// Lines of one place in the program in each [`WINDOW`].
@@ -55,7 +58,7 @@ impl LogFormat {
 pub(crate) fn begin(level: LogLevel, format: LogFormat) -> Result<(), Problem> {
     logging::set(level);
     let layer = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
+        .with_writer(Tee::default)
         .with_ansi(false);
     let registry = tracing_subscriber::registry();
     let begun = match format {
@@ -100,44 +103,55 @@ struct Window {
     left_out: u64,
 }
 
-impl<K: std::hash::Hash + Eq> Windows<K> {
+impl<K: std::hash::Hash + Eq + Clone> Windows<K> {
     fn new() -> Self {
         let windows = HashMap::new();
         Self { windows }
     }
 
-    /// Whether a line of `place` may be written, and how many were left out
-    /// before it.
-    fn admit(&mut self, place: K, now: Instant) -> Option<u64> {
-        let new = Window {
-            begun: now,
-            written: 0,
-            left_out: 0,
-        };
-        let window = self.windows.entry(place).or_insert(new);
-        let mut left_out = 0;
-        if now.saturating_duration_since(window.begun) >= WINDOW {
-            left_out = window.left_out;
-            *window = Window {
-                begun: now,
-                written: 0,
-                left_out: 0,
-            };
-        }
-        if window.written >= LINES_MAX {
+    /// Whether a line of `place` may be written; if so, how many lines of which
+    /// places were left out until now that nobody was told of.
+    fn admit(&mut self, place: K, now: Instant) -> Option<Vec<(K, u64)>> {
+        let is_over = |w: &Window| now.saturating_duration_since(w.begun) >= WINDOW;
+        let window = self
+            .windows
+            .entry(place.clone())
+            .or_insert(Window::new(now));
+        if window.written >= LINES_MAX && !is_over(window) {
             window.left_out += 1;
             return None;
         }
+        let mut over = Vec::new();
+        self.windows.retain(|place, window| {
+            if is_over(window) && window.left_out > 0 {
+                over.push((place.clone(), window.left_out));
+            }
+            !is_over(window)
+        });
+        let window = self.windows.entry(place).or_insert(Window::new(now));
         window.written += 1;
-        Some(left_out)
+        Some(over)
     }
 }
+
+impl Window {
+    const fn new(begun: Instant) -> Self {
+        Self {
+            begun,
+            written: 0,
+            left_out: 0,
+        }
+    }
+}
+
+/// A place in the program that logs: its module and line are for people.
+type Place = (Identifier, &'static str, u32);
 
 /// A format that writes no more than it should.
 struct Bounded<F> {
     inner: F,
     format: LogFormat,
-    windows: Mutex<Windows<Identifier>>,
+    windows: Mutex<Windows<Place>>,
 }
 
 impl<F> Bounded<F> {
@@ -179,15 +193,17 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let (place, target) = (event.metadata().callsite(), event.metadata().target());
+        let metadata = event.metadata();
+        let (target, line) = (metadata.target(), metadata.line().unwrap_or_default());
+        let place = (metadata.callsite(), target, line);
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
         let admitted = windows.admit(place, Instant::now());
         drop(windows);
-        let Some(left_out) = admitted else {
+        let Some(over) = admitted else {
             return Ok(());
         };
-        if left_out > 0 {
-            let words = format!("{left_out} lines like the next one were left out");
+        for ((_, target, line), left_out) in over {
+            let words = format!("{left_out} lines were left out that {target}:{line} logged");
             self.note(&mut writer, target, &words)?;
         }
         let mut line = String::new();
@@ -272,13 +288,16 @@ mod tests {
     }
 
     #[test]
-    fn the_next_window_says_how_many_were_left_out() {
+    fn whoever_logs_next_says_how_many_were_left_out() {
         let (mut windows, begun) = (Windows::new(), Instant::now());
         let admitted = (0..1_000).filter(|_| windows.admit("a", begun).is_some());
         assert_eq!(admitted.count() as u64, LINES_MAX);
-        assert_eq!(windows.admit("b", begun), Some(0));
-        assert_eq!(windows.admit("a", begun + WINDOW), Some(1_000 - LINES_MAX));
-        assert_eq!(windows.admit("a", begun + WINDOW), Some(0));
+        assert_eq!(windows.admit("b", begun), Some(vec![]));
+        let left_out = vec![("a", 1_000 - LINES_MAX)];
+        assert_eq!(windows.admit("b", begun + WINDOW), Some(left_out));
+        assert_eq!(windows.admit("a", begun + WINDOW), Some(vec![]));
+        let again = (0..1_000).filter(|_| windows.admit("a", begun + WINDOW).is_some());
+        assert_eq!(again.count() as u64, LINES_MAX - 1);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! For those who operate a node: `init`, `node`, `config`, `source`,
-//! `resources`, `read`, `functions`, `outbox`, `backup`, `restore`, `doctor`, `demo`.
+//! `resources`, `read`, `functions`, `outbox`, `backup`, `restore`, `doctor`,
+//! `support`, `demo`.
 
 mod archive;
 pub(crate) mod backup;
@@ -18,4 +19,5 @@ mod recording;
 pub(crate) mod resources;
 pub(crate) mod restore;
 pub(crate) mod source;
+pub(crate) mod support;
 pub(crate) mod top;

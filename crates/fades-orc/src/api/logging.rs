@@ -10,7 +10,7 @@ use tracing::info;
 
 use super::problem::MALFORMED;
 use super::server::{Api, Shelf, blocking, body};
-use super::types::{BODY_MAX, LogInfo, LogSetting, Problem};
+use super::types::{BODY_MAX, LogInfo, LogLines, LogSetting, Problem};
 use crate::clock::system;
 use crate::driver::Input;
 
@@ -23,6 +23,16 @@ pub(super) async fn show(State(api): Shelf, parts: Parts) -> Result<Json<LogInfo
     blocking(&api, move |api| {
         api.caller(&parts)?.may_read()?;
         Ok(Json(api.shared.log_info()))
+    })
+    .await
+}
+
+/// `GET /v1/node/log/lines`: they name services and devices, so they are the
+/// operator's.
+pub(super) async fn lines(State(api): Shelf, parts: Parts) -> Result<Json<LogLines>, Problem> {
+    blocking(&api, move |api| {
+        api.caller(&parts)?.may_operate()?;
+        Ok(Json((api.shared.config().log.recent)()))
     })
     .await
 }

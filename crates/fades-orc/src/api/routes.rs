@@ -13,7 +13,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::server::Api;
 use super::types::{
-    FunctionInfo, FunctionList, LIST_MAX, LogInfo, LogSetting, Logs, NodeInfo, Plan,
+    FunctionInfo, FunctionList, LIST_MAX, LogInfo, LogLines, LogSetting, Logs, NodeInfo, Plan,
     PreviewRequest, Previews, Publish, Reloaded, Resources, Scheduling, Snapshot, TaskDetail,
     TaskList, TaskSummary,
 };
@@ -328,6 +328,17 @@ pub(super) const ROUTES: &[Route] = &[
         answers: &[(200, Json(of::<LogInfo>))],
         problems: &[],
         serve: || get(logging::show),
+    },
+    Route {
+        method: "get",
+        path: "/v1/node/log/lines",
+        id: "list-log-lines",
+        means: "What the node and its parts logged last.",
+        query: &[],
+        body: None,
+        answers: &[(200, Json(of::<LogLines>))],
+        problems: &[],
+        serve: || get(logging::lines),
     },
     Route {
         method: "put",

@@ -193,6 +193,16 @@ pub struct LogInfo {
     pub until: Option<Time>,
 }
 
+/// Answer of `GET /v1/node/log/lines`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct LogLines {
+    /// What the node and its parts logged last, in the order in which it came.
+    pub lines: Vec<String>,
+    /// Lines before them that are not kept any more.
+    pub left_out: u64,
+}
+
 /// Body of `PUT /v1/node/log`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]

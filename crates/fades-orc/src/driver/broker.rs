@@ -15,7 +15,7 @@ use tracing::warn;
 use super::earlier::Earlier;
 use super::tender::Retrieval;
 use super::{Input, program, text};
-use crate::config::BrokerConfig;
+use crate::config::{BrokerConfig, Logging};
 
 /// A broker that reads nothing for this long is given up.
 const SEND_WITHIN: Duration = Duration::from_secs(5);
@@ -29,12 +29,18 @@ pub(super) struct BrokerProcess {
 }
 
 impl BrokerProcess {
-    pub(super) fn start(config: &BrokerConfig, inputs: &Sender<Input>) -> std::io::Result<Self> {
+    pub(super) fn start(
+        config: &BrokerConfig,
+        log: &Logging,
+        inputs: &Sender<Input>,
+    ) -> std::io::Result<Self> {
         let (here, there) = Channel::pair()?;
+        let error = (log.error)()?;
         let child = program(&config.program, &config.arguments)
             .descriptor(there.as_fd())
+            .error(error.as_fd())
             .spawn()?;
-        drop(there);
+        drop((there, error));
         set_socket_timeout(here.as_fd(), Timeout::Send, Some(SEND_WITHIN))?;
         let reader = here.try_clone()?;
         let inputs = inputs.clone();

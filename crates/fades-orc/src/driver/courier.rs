@@ -47,10 +47,12 @@ pub(super) struct Desk {
 impl CourierProcess {
     pub(super) fn start(config: &CourierConfig, desk: Desk) -> std::io::Result<Self> {
         let (here, there) = Channel::pair()?;
+        let error = (desk.shared.config().log.error)()?;
         let child = super::program(&config.program, &config.arguments)
             .descriptor(there.as_fd())
+            .error(error.as_fd())
             .spawn()?;
-        drop(there);
+        drop((there, error));
         set_socket_timeout(here.as_fd(), Timeout::Send, Some(SEND_WITHIN))?;
         let reader = here.try_clone()?;
         let now = desk.shared.config();

@@ -439,11 +439,12 @@ impl Pool {
             return;
         };
         let Some(mut work) = member.work.take() else {
-            warn!(
-                pid = member.shell.child().id(),
-                "a tender died while it waited"
-            );
-            self.is_barren(member.kind, format!("it died while it waited {said}"));
+            // At the end they are killed.
+            if !self.ending {
+                let pid = member.shell.child().id();
+                warn!(pid, "a tender died while it waited");
+                self.is_barren(member.kind, format!("it died while it waited {said}"));
+            }
             return self.see_off(id, member.shell, said, None);
         };
         let run = work.job.run;

@@ -49,6 +49,25 @@ fn a_program_has_only_what_it_was_given() {
     assert!(child.wait(soon()).unwrap().unwrap().success());
 }
 
+#[test]
+fn what_it_says_of_errors_goes_where_it_should() {
+    let (read, write) = rustix::pipe::pipe().unwrap();
+    let mut child = Program::new(Path::new(SHELL))
+        .argument("-c")
+        .argument("echo wrong >&2; set -- /proc/self/fd/*; echo \"$@\" >&2")
+        .error(write.as_fd())
+        .spawn()
+        .unwrap();
+    drop(write);
+    let mut text = String::new();
+    File::from(read).read_to_string(&mut text).unwrap();
+    // 3 is the folder that the shell is reading just then.
+    let descriptors = (0..=3).map(|n| format!("/proc/self/fd/{n}"));
+    let descriptors = descriptors.collect::<Vec<_>>().join(" ");
+    assert_eq!(text, format!("wrong\n{descriptors}\n"));
+    assert!(child.wait(soon()).unwrap().unwrap().success());
+}
+
 /// A descriptor without close-on-exec.
 fn inheritable() -> OwnedFd {
     let file = File::open("/dev/null").unwrap();

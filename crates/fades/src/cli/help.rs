@@ -31,6 +31,7 @@ const GROUPS: [(&str, &[&str]); 4] = [
             "backup",
             "restore",
             "doctor",
+            "support",
             "demo",
         ],
     ),
@@ -202,6 +203,11 @@ Examples:
 pub(super) const DOCTOR: &str = "\
 Examples:
   fades doctor                     ends with 1 when something needed is missing";
+
+pub(super) const SUPPORT: &str = "\
+Examples:
+  fades support                    without secrets, answers and readings; the node may be down
+  fades config log debug --for 5m  before that, to have more in its log";
 
 pub(super) const DEMO: &str = "\
 Examples:

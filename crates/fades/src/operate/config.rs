@@ -148,17 +148,22 @@ fn reload(folder: &Path, output: &Output, session: &Session) -> Result<Outcome, 
 
 /// A value and its origin.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-struct Shown {
+pub(super) struct Shown {
     field: String,
     value: Value,
     origin: String,
 }
 
-fn show(folder: &Path, output: &Output, session: &Session) -> Result<Outcome, Problem> {
+/// Every value of the configuration in `folder`.
+pub(super) fn shown(folder: &Path) -> Result<Vec<Shown>, Problem> {
     let layers = NodeFile::layers(folder)?;
     let node = NodeFile::parse(&layers)?;
     let value = serde_json::to_value(&node).or_problem(|| "cannot show the values".to_owned())?;
-    let shown = with_origins(&value, &layers.origins()?);
+    Ok(with_origins(&value, &layers.origins()?))
+}
+
+fn show(folder: &Path, output: &Output, session: &Session) -> Result<Outcome, Problem> {
+    let shown = shown(folder)?;
     if output.json() {
         session.data(&render::json(&shown))?;
         return Ok(Outcome::Done);

@@ -3,7 +3,7 @@
 
 mod host;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use fades_orc::api::types::{CgroupInfo, CourierInfo, NodeInfo, Scheduling};
 use fades_task::identity::Name;
@@ -62,7 +62,7 @@ impl Grade {
 
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct Finding {
+pub(super) struct Finding {
     what: &'static str,
     grade: Grade,
     detail: String,
@@ -116,19 +116,8 @@ impl Finding {
 /// Carries out `fades doctor`; the answer is no when something needed is
 /// missing.
 pub(crate) fn run(args: &Args, session: &Session) -> Result<Outcome, Problem> {
-    let mut findings = isolations(args, session);
     let folder = target::node_folder(args.folder.as_deref());
-    let info = folder.as_deref().and_then(asked);
-    let queue = folder.as_deref().and_then(scheduling);
-    let running = info.as_ref().map(|i| &i.broker.confinement);
-    findings.extend(host::broker(running));
-    findings.extend(host::machine());
-    if let Some(folder) = folder {
-        findings.extend(node(&folder));
-        findings.extend(certificate(&folder, session));
-    }
-    findings.extend(info.iter().flat_map(running_node));
-    findings.extend(queue.as_ref().map(in_queue));
+    let findings = look(folder.as_deref(), args.tender.as_deref(), session);
     let text = match args.output.json() {
         true => render::json(&findings),
         false => findings.iter().map(|f| line(f, session)).collect(),
@@ -138,9 +127,30 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Outcome, Problem> {
     Ok(if missing { Outcome::No } else { Outcome::Done })
 }
 
+/// Looks at this host, and at the node in `folder`.
+pub(super) fn look(
+    folder: Option<&Path>,
+    tender: Option<&Path>,
+    session: &Session,
+) -> Vec<Finding> {
+    let mut findings = isolations(tender, session);
+    let info = folder.and_then(asked);
+    let queue = folder.and_then(scheduling);
+    let running = info.as_ref().map(|i| &i.broker.confinement);
+    findings.extend(host::broker(running));
+    findings.extend(host::machine());
+    if let Some(folder) = folder {
+        findings.extend(node(folder));
+        findings.extend(certificate(folder, session));
+    }
+    findings.extend(info.iter().flat_map(running_node));
+    findings.extend(queue.as_ref().map(in_queue));
+    findings
+}
+
 /// What the tender found by trying; one isolation is needed.
-fn isolations(args: &Args, session: &Session) -> Vec<Finding> {
-    let probed = probe::tender(args.tender.as_deref(), session).and_then(|t| probe::ask(&t));
+fn isolations(tender: Option<&Path>, session: &Session) -> Vec<Finding> {
+    let probed = probe::tender(tender, session).and_then(|t| probe::ask(&t));
     let probe = match probed {
         Ok(probe) => probe,
         Err(problem) => return vec![Finding::missing("isolation", &problem)],
@@ -170,7 +180,7 @@ fn isolation(which: Isolation, works: bool, one_works: bool, detail: &str) -> Fi
 }
 
 /// The node in a folder: its configuration and its keys.
-fn node(folder: &std::path::Path) -> Vec<Finding> {
+fn node(folder: &Path) -> Vec<Finding> {
     let mut findings = vec![match NodeFile::read(folder) {
         Ok(file) => Finding::good(
             "node.toml",
@@ -197,7 +207,7 @@ fn node(folder: &std::path::Path) -> Vec<Finding> {
 }
 
 /// The certificate with which the API listens over TCP, if it does.
-fn certificate(folder: &std::path::Path, session: &Session) -> Option<Finding> {
+fn certificate(folder: &Path, session: &Session) -> Option<Finding> {
     let file = NodeFile::read(folder).ok()?;
     let listen = file.listen(folder, session.env.credentials.as_deref())?;
     let what = "certificate";
@@ -216,13 +226,13 @@ fn certificate(folder: &std::path::Path, session: &Session) -> Option<Finding> {
 }
 
 /// What the node in a folder says of itself, if it runs.
-fn asked(folder: &std::path::Path) -> Option<NodeInfo> {
+fn asked(folder: &Path) -> Option<NodeInfo> {
     let client = target::of_folder(folder).and_then(Client::new);
     client.and_then(|c| c.node()).ok()
 }
 
 /// Which task is next on the node in a folder, if it runs.
-fn scheduling(folder: &std::path::Path) -> Option<Scheduling> {
+fn scheduling(folder: &Path) -> Option<Scheduling> {
     let client = target::of_folder(folder).and_then(Client::new);
     client.and_then(|c| c.get("/v1/scheduling")).ok()
 }

@@ -176,6 +176,8 @@ fn config(folder: &Path, file: &NodeFile, host: &Host) -> Result<NodeConfig, Pro
         log: Logging {
             level: host.log.log,
             set: fades_outside::logging::set,
+            recent: log::recent::lines,
+            error: log::recent::for_part,
         },
         listen: file.listen(folder, host.credentials.as_deref()),
         tender: host.tender.clone(),

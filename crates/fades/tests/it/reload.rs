@@ -37,11 +37,15 @@ fn the_level_of_the_log_changes_while_the_node_runs_and_its_parts_follow() {
     crate::stage::until("it is as at the start", || {
         level(&[]).good().out == "warn\n"
     });
-    assert_eq!(level(&["info"]).good().out, "info\n");
+    assert_eq!(level(&["debug"]).good().out, "debug\n");
     // The broker has been told as well by then.
     stage.run(&["source", "test", "sample"]).good();
+    stage.publish(&["hello"]);
+    stage.run(&["submit", "hello", "--wait"]).good();
     assert_eq!(node.stop(), Some(0));
     let log = log.join().unwrap();
+    // Nothing died that was not meant to.
+    assert!(!log.contains("died"), "{log}");
     let lines: Vec<serde_json::Value> = log
         .lines()
         .filter(|l| l.starts_with('{'))

@@ -154,6 +154,17 @@ fn stage() -> (Stage, Vec<&'static str>) {
     (stage, names)
 }
 
+/// Everything that is in the support file.
+fn unpacked(stage: &Stage) -> String {
+    let file = std::fs::File::open(stage.home().join("support.tar.gz")).unwrap();
+    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(file));
+    let mut all = String::new();
+    for entry in archive.entries().unwrap() {
+        entry.unwrap().read_to_string(&mut all).unwrap();
+    }
+    all
+}
+
 /// The forms in which a secret could be shown.
 fn needles() -> Vec<String> {
     let list: Vec<String> = PLANTED.bytes().map(|b| b.to_string()).collect();
@@ -182,7 +193,7 @@ fn a_secret_is_in_nothing_that_is_said() {
     let (stage, names) = stage();
     let credentials = stage.home().join("credentials");
     let variables = [("CREDENTIALS_DIRECTORY", credentials.as_path())];
-    let (node, log) = stage.node_logged(&["--log", "trace"], &variables).unwrap();
+    let (node, log) = stage.node_logged(&["--log", "debug"], &variables).unwrap();
     stage.publish(&["summary"]);
     let mut said: Vec<(String, String)> = Vec::new();
     let mut run = |words: &[&str]| {
@@ -212,6 +223,11 @@ fn a_secret_is_in_nothing_that_is_said() {
     ] {
         run(words);
     }
+    // Nothing that is meant to be shown has a secret, but this file goes further.
+    let mistake = format!("[node]\nlabels = [\"{PLANTED}token-5f1c9\"]\n");
+    stage.write("fades-node/conf.d/mistake.toml", mistake);
+    run(&["support", "support.tar.gz", "--folder", "fades-node"]);
+    said.push(("the support file".to_owned(), unpacked(&stage)));
     for path in ["/v1/node", "/v1/resources", "/v1/tasks"] {
         said.push((path.to_owned(), stage.get(path)));
     }
@@ -245,6 +261,12 @@ fn a_secret_is_in_nothing_that_is_said() {
         ("resources", SHOWN),
         ("/v1/node", "\"confinement\""),
         ("/v1/resources", SHOWN),
+        ("the support file", "auth.token-file"),
+        ("the support file", SHOWN),
+        ("the support file", "\"confinement\""),
+        ("the support file", "DEBUG fades_orc"),
+        ("the support file", "the broker refuses the node"),
+        ("the support file", "redacted: 1\n"),
         ("the log", "DEBUG fades_orc"),
         ("the log", "the broker refuses the node"),
     ] {
