@@ -11,8 +11,10 @@ use crate::figure::Figure;
 use crate::memory::Memory;
 
 mod aberdeen;
+mod api;
 mod compute;
 mod density;
+mod disk;
 mod hello;
 mod idle;
 mod influx;
@@ -75,6 +77,8 @@ names! {
     StoreScan "store-scan" store::scan,
     Rss "rss" rss::run,
     Idle "idle" idle::run,
+    Api "api" api::run,
+    Disk "disk" disk::run,
     Hello "hello" hello::run,
     Scheduler "scheduler" scheduler::run,
     Influx "influx" influx::run,

@@ -77,6 +77,12 @@ impl Connection {
         Ok(brief.state)
     }
 
+    /// What is answered to `GET path`.
+    pub(crate) fn get(&mut self, path: &str) -> Result<Vec<u8>, Fault> {
+        let reply = self.exchange("GET", path, b"")?;
+        accepted("GET", path, reply)
+    }
+
     /// Cancels a task.
     pub(crate) fn cancel(&mut self, id: &str) -> Result<(), Fault> {
         let path = format!("/v1/tasks/{id}/cancel");
