@@ -178,7 +178,6 @@ const ALLOWED: &[(i64, When, &str)] = &[
         Always,
         "measures how much memory the function touched",
     ),
-    (libc::SYS_getrandom, Always, "seeds hash tables"),
     (
         libc::SYS_clock_gettime,
         Always,
@@ -231,6 +230,7 @@ pub(crate) fn enter(role: Role) -> Result<(), ConfineError> {
             return Err(failed(what)(io::Error::last_os_error()));
         }
     }
+    seed();
     domain()?.restrict_self()?;
     for (resource, most) in [
         (Resource::Core, 0),
@@ -248,6 +248,12 @@ pub(crate) fn enter(role: Role) -> Result<(), ConfineError> {
         setrlimit(resource, limit).map_err(|e| failed("set resource limits")(e.into()))?;
     }
     Ok(())
+}
+
+/// Seeds this thread's hash tables, those to come included. A C library may need more
+/// calls for it than one would think: glibc 2.41 sets up a generator of its own.
+fn seed() {
+    std::hint::black_box(std::hash::RandomState::new());
 }
 
 /// The last step. The tender has one thread of its own; a second one may be
