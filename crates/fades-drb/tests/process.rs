@@ -37,7 +37,7 @@ fn main() -> ExitCode {
         .skip(1)
         .filter(|a| !a.starts_with('-'))
         .collect();
-    let tests: [(&str, fn()); 5] = [
+    let tests: [(&str, fn()); 6] = [
         (
             "a_broker_that_is_not_root_gets_huge_pages_in_its_own_namespace",
             other_user,
@@ -49,6 +49,10 @@ fn main() -> ExitCode {
         (
             "a_broker_that_is_not_connected_says_so_in_time_and_begins_anew",
             not_connected,
+        ),
+        (
+            "a_confined_broker_without_a_tmpfs_gives_what_can_only_be_read",
+            without_tmpfs,
         ),
         ("a_broker_that_is_killed_leaves_nothing_behind", killed),
         ("a_broker_ends_well_when_the_orchestrator_does", ends),
@@ -336,6 +340,29 @@ fn not_connected() {
     // Nobody connects it any more: whoever supervises it starts another one.
     drop(started.dial.take());
     assert!(started.ended().success());
+}
+
+fn without_tmpfs() {
+    let (started, ready) = start_with(None, false, |folder| {
+        std::fs::write(folder.join("rooms.csv"), "time,t\n2026-01-01,1\n").unwrap();
+        // Over a file no file system can be mounted.
+        std::fs::write(folder.join("mount"), "").unwrap();
+        Sources::guess(&folder.join("rooms.csv")).unwrap()
+    });
+    let BrokerReport::Ready {
+        batches,
+        confinement,
+        ..
+    } = ready
+    else {
+        panic!("{ready:?}")
+    };
+    assert!(batches.contains("memfd"), "{batches}");
+    assert!(confinement.calls.enforced, "{confinement:?}");
+    let file = started.batch();
+    let mode = rustix::fs::fcntl_getfl(&file).unwrap() & rustix::fs::OFlags::RWMODE;
+    assert_eq!(mode, rustix::fs::OFlags::RDONLY, "tenders refuse any other");
+    assert!(file_is_sealed(&file));
 }
 
 fn killed() {

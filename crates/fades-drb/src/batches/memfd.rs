@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, memfd_create, open};
+use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, memfd_create, openat};
 
 /// A new empty file.
 pub(super) fn make() -> io::Result<File> {
@@ -21,8 +21,9 @@ pub(super) fn make() -> io::Result<File> {
 pub(super) fn lock(file: File) -> io::Result<OwnedFd> {
     let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
     fcntl_add_seals(&file, seals)?;
+    // Who is given it refuses a descriptor that was opened for writing, although the
+    // seals are what holds. `openat`, because a confined broker may call nothing else.
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    // The seals are what holds; a descriptor that was opened for reading only
-    // makes the error of whoever tries plainer. Without /proc it must do.
-    Ok(open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).unwrap_or_else(|_| file.into()))
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    Ok(openat(CWD, path, flags, Mode::empty())?)
 }
