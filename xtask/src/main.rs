@@ -1,4 +1,4 @@
-//! Tasks of this workspace: `cargo xtask test`, `demo`, `bench` and the steps
+//! Tasks of this workspace: `cargo xtask test`, `demo`, `bench`, `dist` and the steps
 //! that they are made of.
 //!
 //! Start reading at [`suite`], which is what decides whether a change is good.
@@ -11,6 +11,7 @@
 mod arrows;
 mod bench;
 mod demo;
+mod dist;
 mod documents;
 mod emulated;
 mod functions;
@@ -27,12 +28,14 @@ const HELP: &str = "\
 Tasks of this workspace.
 
   cargo xtask test [--quick]   format, clippy, arrows, functions, all tests, docs
-                               (--quick: without the emulated machine and docs)
+                               (--quick: without the emulated machine, package, docs)
   cargo xtask demo             build, then play the demonstration
   cargo xtask bench [NAME…]    figures, each beside what it is compared with, to
                                target/bench/NAME.json; all but `build` without a NAME
                                (--quick: fewer rounds, within a minute; see docs/bench.md)
   cargo xtask functions        build the ready-made functions to target/images
+  cargo xtask dist             what is deployed, as a tarball and a Debian package, to
+                               target/dist, and tried in a clean Debian (--help)
   cargo xtask emulated         the tender's KVM tests in an emulated machine
   cargo xtask man              write the manual pages to target/man
   cargo xtask arrows           check which crate depends on which
@@ -69,6 +72,7 @@ fn run(words: &[&str]) -> Result<ExitCode, Fault> {
             functions::build(&tree, "debug").map(|_| ExitCode::SUCCESS)
         }
         ["bench", rest @ ..] => bench::run(&tree, rest),
+        ["dist", rest @ ..] => dist::run(&tree, rest),
         ["emulated"] => emulated::command(&tree),
         ["arrows"] => report(arrows::check(&tree)?),
         ["docs"] => report(documents::check(&tree)?),

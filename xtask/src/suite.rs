@@ -11,14 +11,14 @@ use std::time::Instant;
 use crate::emulated::{self, Outcome};
 use crate::tally::Tally;
 use crate::tree::{Fault, SDK, Tree, succeeds};
-use crate::{arrows, documents, functions, system};
+use crate::{arrows, dist, documents, functions, system};
 
 /// How much is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Extent {
     /// Everything.
     Whole,
-    /// Without the emulated machine and the documentation.
+    /// Without the emulated machine, the package and the documentation.
     Quick,
 }
 
@@ -39,6 +39,7 @@ pub(crate) fn run(tree: &Tree, extent: Extent) -> Result<ExitCode, Fault> {
     suite.tests()?;
     if extent == Extent::Whole {
         suite.emulated_machine()?;
+        suite.package()?;
         suite.documentation()?;
     }
     Ok(suite.end())
@@ -154,6 +155,23 @@ impl<'a> Suite<'a> {
                     s.tally.line(&format!("SKIPPED: emulated machine: {what}"));
                     Ok(true)
                 }
+            }
+        })
+    }
+
+    /// What is deployed, packed, and tried in a clean Debian.
+    fn package(&mut self) -> Result<(), Fault> {
+        self.step("package", |s| match dist::step(s.tree) {
+            Ok(skipped) => {
+                for line in skipped {
+                    println!("   SKIPPED: {line}");
+                    s.tally.line(&format!("SKIPPED: {line}"));
+                }
+                Ok(true)
+            }
+            Err(fault) => {
+                println!("   {fault}");
+                Ok(false)
             }
         })
     }

@@ -8,12 +8,16 @@ use std::fmt;
 
 /// Reasons for skipping that lie in the host and not in how the tests were
 /// called.
-const FORCED: [&str; 8] = [
+const FORCED: [&str; 12] = [
     "no /dev/kvm",
     "/dev/kvm cannot be used",
     "no tmpfs can be mounted here",
     "only root can become another user",
     "only root can mount a small file system",
+    "only root can boot a Debian",
+    "no clean Debian could be made",
+    "no namespaces can be made",
+    "no cgroup2 is mounted",
     // No distribution has a package of these.
     "no pyarrow",
     "no schemathesis",

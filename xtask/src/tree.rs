@@ -19,6 +19,19 @@ pub(crate) enum Fault {
     File(PathBuf, io::Error),
     /// A program's output is not what it should be.
     Output(String),
+    /// A program that this host does not have, and the Debian package that has it.
+    Missing(&'static str, &'static str),
+    /// Who judges a package does not like it, and says why.
+    Judged(&'static str, String),
+    /// The package, installed, does not do what it should.
+    Tried {
+        /// What was tried.
+        what: String,
+        /// What came of it.
+        came: String,
+        /// The end of the node's log.
+        log: String,
+    },
 }
 
 impl fmt::Display for Fault {
@@ -28,6 +41,16 @@ impl fmt::Display for Fault {
             Self::Failed(name) => write!(f, "{name} failed"),
             Self::File(path, e) => write!(f, "{}: {e}", path.display()),
             Self::Output(what) => write!(f, "unexpected output: {what}"),
+            Self::Missing(program, package) => {
+                write!(f, "no {program} here; apt-get install {package}")
+            }
+            Self::Judged(who, said) => write!(f, "{who} does not accept the package:\n{said}"),
+            Self::Tried { what, came, log } => {
+                write!(
+                    f,
+                    "the installed package: {what}: {came}\nthe node's log:\n{log}"
+                )
+            }
         }
     }
 }
