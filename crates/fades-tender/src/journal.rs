@@ -40,8 +40,14 @@ impl Journal {
         if self.left <= LINE && length > 0 || self.left == 0 {
             return None;
         }
-        self.left = self.left.saturating_sub(kept + LINE);
-        Some(harmless(copied))
+        // What is made harmless may be three times as long.
+        let mut text = harmless(copied);
+        let room = usize::try_from(self.left - LINE.min(self.left)).unwrap_or(usize::MAX);
+        let end = text.floor_char_boundary(room);
+        self.cut = self.cut.saturating_add((text.len() - end) as u64);
+        text.truncate(end);
+        self.left = self.left.saturating_sub(end as u64 + LINE);
+        Some(text)
     }
 
     /// Bytes that were cut so far.
@@ -84,6 +90,16 @@ mod tests {
         assert_eq!(write(&mut journal, b"67890").unwrap(), "678");
         assert_eq!(write(&mut journal, b"rest"), None);
         assert_eq!(journal.cut(), 2 + 4);
+    }
+
+    #[test]
+    fn what_is_made_harmless_counts_as_long_as_it_is_kept() {
+        let mut journal = Journal::new(20);
+        let kept = write(&mut journal, &[1; 10]).unwrap();
+        assert_eq!(kept, "\u{fffd}".repeat(6));
+        // 19 bytes were left for it, and 18 of 30 are kept.
+        assert_eq!(journal.cut(), 12);
+        assert_eq!(write(&mut journal, b"rest"), None);
     }
 
     #[test]
