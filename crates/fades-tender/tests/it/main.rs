@@ -9,6 +9,7 @@ mod confinement;
 mod contract;
 mod equality;
 mod faults;
+mod hostile;
 mod images;
 mod limits;
 mod loading;

@@ -121,6 +121,8 @@ pub(crate) fn at_start(it: &mut Misbehave) -> Result<(), Abort> {
         "write-past-stack" => poke(boot().stack.end()),
         "read-null" => drop(black_box(peek(0))),
         "read" => drop(black_box(peek(it.address))),
+        "read-non-canonical" => drop(black_box(peek(0x8000_0000_0000_0000))),
+        "read-kernel" => drop(black_box(peek(0xffff_8000_0000_0000))),
         "write" => poke(it.address),
         "jump" => jump(it.address),
         "jump-heap" => {
@@ -204,6 +206,12 @@ pub(crate) fn at_start(it: &mut Misbehave) -> Result<(), Abort> {
         "gate-unknown" => call(77, [0; 4]),
         "gate-zero" => call(0, [0; 4]),
         "gate-scribble" => scribble(),
+        "gate-storm" => loop {
+            call(op::LOG, [3, boot().heap.address, 0, 0]);
+        },
+        "gate-next-storm" => loop {
+            call(op::NEXT, [0; 4]);
+        },
         "gate-done-early" => call(op::DONE, [0; 4]),
         "gate-answer-unasked" => call(op::ANSWER, [1, 0, 0, 0]),
         "gate-state-unasked" => call(op::STATE, [1, 0, 0, 0]),
@@ -287,6 +295,14 @@ pub(crate) fn at_the_end(it: &mut Misbehave, out: &mut Output) -> Result<(), Abo
         "answer-cut" => raw_answer(&[0x82, 0x01]),
         "answer-bomb" => raw_answer(&[0x81; 200]),
         "answer-claims" => raw_answer(&[0x9b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]),
+        "answer-map-claims" => raw_answer(&[0xbb, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]),
+        "answer-text-claims" => raw_answer(&[0x7b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]),
+        "answer-tags" => raw_answer(&[0xc1; 200]),
+        "answer-duplicate" => raw_answer(b"\xa2\x61a\x01\x61a\x02"),
+        "answer-long-form" => raw_answer(b"\xa1\x61a\x18\x01"),
+        "answer-trailing" => raw_answer(&[0xa0, 0x00]),
+        "answer-not-utf8" => raw_answer(&[0xa1, 0x61, 0xff, 0x01]),
+        "answer-break" => raw_answer(&[0xff]),
         "answer-empty" => call(op::ANSWER, [0; 4]),
         "answer-too-long" => call(op::ANSWER, [boot().output.length + 1, 0, 0, 0]),
         "answer-length-wraps" => call(op::ANSWER, [u64::MAX, 0, 0, 0]),
