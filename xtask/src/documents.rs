@@ -1,7 +1,8 @@
 //! Checks README.md and docs/ against the tree: links lead somewhere, and
-//! every `fades` command shown there has the subcommand and options it uses.
+//! every `fades` command shown there has the subcommand and options it uses, and
+//! every test that is named is there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -11,6 +12,7 @@ use crate::tree::{Fault, Tree};
 pub(crate) fn check(tree: &Tree) -> Result<Vec<String>, Fault> {
     let mut wrong = Vec::new();
     let mut help = Help::new(tree.binary("debug", "fades"));
+    let tests = test_names(&tree.root.join("crates"))?;
     for path in pages(tree)? {
         let text = std::fs::read_to_string(&path).map_err(|e| Fault::File(path.clone(), e))?;
         let name = path
@@ -21,6 +23,11 @@ pub(crate) fn check(tree: &Tree) -> Result<Vec<String>, Fault> {
         for link in links(&text) {
             if !leads_somewhere(&path, &link)? {
                 wrong.push(format!("{name}: the link {link} leads nowhere"));
+            }
+        }
+        for test in named_tests(&text) {
+            if !tests.contains(&test) {
+                wrong.push(format!("{name}: no test is called {test}"));
             }
         }
         for command in commands(&text) {
@@ -47,6 +54,43 @@ fn pages(tree: &Tree) -> Result<Vec<PathBuf>, Fault> {
     }
     pages.sort();
     Ok(pages)
+}
+
+/// Words in backticks that can only be the name of a test.
+fn named_tests(text: &str) -> BTreeSet<String> {
+    let words = text
+        .lines()
+        .flat_map(|line| line.split('`').skip(1).step_by(2));
+    let is_test = |word: &&str| {
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        // Metrics have long names as well.
+        let is_metric = word.starts_with("fades_");
+        word.chars().all(plain) && word.matches('_').count() > 2 && !is_metric
+    };
+    words.filter(is_test).map(str::to_owned).collect()
+}
+
+/// Names of functions below a folder, and what tests with a `main` of their own
+/// call theirs.
+fn test_names(folder: &Path) -> Result<BTreeSet<String>, Fault> {
+    let fault = |e| Fault::File(folder.to_owned(), e);
+    let mut names = BTreeSet::new();
+    for entry in std::fs::read_dir(folder).map_err(fault)? {
+        let path = entry.map_err(fault)?.path();
+        if path.is_dir() {
+            names.extend(test_names(&path)?);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            let text = std::fs::read_to_string(&path).map_err(fault)?;
+            let after = |mark: &str, end: char| {
+                let found = text.split(mark).skip(1);
+                let names = found.filter_map(|rest| rest.split(end).next());
+                names.map(str::to_owned).collect::<Vec<_>>()
+            };
+            names.extend(after("fn ", '('));
+            names.extend(after("\"", '"'));
+        }
+    }
+    Ok(names)
 }
 
 /// Targets of Markdown links that stay inside the tree.
@@ -200,13 +244,24 @@ fn offers(help: &str, option: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{commands, heading_anchor, is_help_of, links, offers};
+    use super::{commands, heading_anchor, is_help_of, links, named_tests, offers, test_names};
 
     #[test]
     fn links_inside_the_tree_are_found() {
         let text = "See [a](docs/a.md#one), [b](https://example.org) and [c](#two).";
         assert_eq!(links(text), ["docs/a.md#one", "#two"]);
         assert_eq!(heading_anchor("## Bad input, by file"), "bad-input-by-file");
+    }
+
+    #[test]
+    fn a_test_that_is_named_is_looked_for() {
+        let text = "`a_name_of_a_test`, `fades_a_b_c`, `some_word` and plain_words_are_none";
+        let named: Vec<String> = named_tests(text).into_iter().collect();
+        assert_eq!(named, ["a_name_of_a_test"]);
+        let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let there = test_names(&here).unwrap();
+        assert!(there.contains("a_test_that_is_named_is_looked_for"));
+        assert!(!there.contains(&["a_name", "that_nobody", "has"].join("_")));
     }
 
     #[test]

@@ -37,6 +37,8 @@ Tasks of this workspace.
   cargo xtask dist             what is deployed, as a tarball and a Debian package, to
                                target/dist, and tried in a clean Debian (--help)
   cargo xtask emulated         the tender's KVM tests in an emulated machine
+  cargo xtask hostile          functions that attack, on every isolation of this host;
+                               writes docs/hostile-functions.md
   cargo xtask man              write the manual pages to target/man
   cargo xtask arrows           check which crate depends on which
   cargo xtask docs             check links and commands in README.md and docs/
@@ -71,6 +73,7 @@ fn run(words: &[&str]) -> Result<ExitCode, Fault> {
             tree::must(&mut tree.build(&[]))?;
             functions::build(&tree, "debug").map(|_| ExitCode::SUCCESS)
         }
+        ["hostile"] => hostile(&tree),
         ["bench", rest @ ..] => bench::run(&tree, rest),
         ["dist", rest @ ..] => dist::run(&tree, rest),
         ["emulated"] => emulated::command(&tree),
@@ -85,6 +88,29 @@ fn run(words: &[&str]) -> Result<ExitCode, Fault> {
             Ok(ExitCode::from(2))
         }
     }
+}
+
+/// Runs the functions that attack, and writes what becomes of them.
+fn hostile(tree: &Tree) -> Result<ExitCode, Fault> {
+    tree::must(&mut tree.build(&[]))?;
+    let images = functions::build(tree, "debug")?;
+    let words = [
+        "test",
+        "--package",
+        "fades-tender",
+        "--test",
+        "it",
+        "--",
+        "hostile",
+        "--show-output",
+    ];
+    let mut tests = tree.cargo(&words);
+    tests
+        .env("FADES_IMAGES", images)
+        .env("FADES_GOLDEN", "write");
+    tree::must(&mut tests)?;
+    println!("docs/hostile-functions.md says how each of them ends");
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Prints what is wrong, one line each; the code says whether anything is.
