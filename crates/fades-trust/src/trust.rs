@@ -6,6 +6,7 @@
 use std::fmt;
 
 use fades_task::identity::{Digest, Name};
+use fades_task::quantity::Duration;
 use fades_task::time::Time;
 use serde::{Deserialize, Serialize};
 
@@ -57,7 +58,16 @@ pub struct TrustedKey {
     pub not_after: Option<Time>,
 }
 
+/// Whoever looks after a node is reminded of a key's end this long before.
+pub const REMIND: Duration = Duration::from_secs(30 * 24 * 3600);
+
 impl TrustedKey {
+    /// From when on it is no longer trusted, when that is soon or has been.
+    #[must_use]
+    pub fn ends_soon(&self, now: Time) -> Option<Time> {
+        self.not_after.filter(|until| *until <= now.after(REMIND))
+    }
+
     /// Whether the key has `role`.
     #[must_use]
     pub fn has(&self, role: Role) -> bool {
@@ -210,7 +220,10 @@ impl TrustStore {
 
 #[cfg(test)]
 mod tests {
-    use super::{Role, TrustError, TrustStore};
+    use fades_task::quantity::Duration;
+    use fades_task::time::Time;
+
+    use super::{REMIND, Role, TrustError, TrustStore};
     use crate::samples::{key, trusted};
 
     #[test]
@@ -229,6 +242,21 @@ mod tests {
         );
         assert!(store.remove(&"city".parse().unwrap()));
         assert!(!store.remove(&"city".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_key_that_ends_is_told_thirty_days_ahead() {
+        let now = Time(1_800_000_000_000_000_000);
+        let soon = |not_after| {
+            let mut key = trusted("city", 1, &[Role::Submit]);
+            key.not_after = not_after;
+            key.ends_soon(now)
+        };
+        let (last, next) = (now.after(REMIND), now.after(REMIND).after(Duration(1)));
+        assert_eq!(soon(Some(last)), Some(last));
+        assert_eq!((soon(Some(next)), soon(None)), (None, None));
+        let past = now.before(REMIND);
+        assert_eq!(soon(Some(past)), Some(past));
     }
 
     #[test]

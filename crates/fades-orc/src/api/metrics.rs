@@ -39,6 +39,7 @@ fn page(api: &Api, broker: Option<&Gauges>) -> Result<String, Problem> {
     let info = super::operator::describe(api)?;
     let mut page = Page::new(&api.shared.metrics);
     node(&mut page, &info, api);
+    keys(&mut page, api)?;
     pool(&mut page, &info);
     store(&mut page, api, &info);
     processes(&mut page, &info);
@@ -102,6 +103,19 @@ fn node(page: &mut Page, info: &NodeInfo, api: &Api) {
         let help = "When the API's certificate expires, seconds since 1970";
         page.gauge("certificate_expiry_seconds", help, &[(&[], until)]);
     }
+}
+
+/// When trusted keys end, of those that do.
+fn keys(page: &mut Page, api: &Api) -> Result<(), Problem> {
+    let trust = api.trust()?;
+    let ends = trust.keys().iter().filter_map(|key| {
+        let until = key.not_after?.0 as f64 / 1e9;
+        Some(([("key", key.name.as_str())], until))
+    });
+    let ends: Vec<_> = ends.collect();
+    let help = "When a trusted key ends, seconds since 1970";
+    page.gauge("key_expiry_seconds", help, &lent(&ends));
+    Ok(())
 }
 
 fn pool(page: &mut Page, info: &NodeInfo) {

@@ -18,8 +18,8 @@ use super::plan;
 use super::problem::{BUSY, FAILED, MALFORMED, UNREADABLE};
 use super::server::{Api, Shelf, blocking, body, name};
 use super::types::{
-    BODY_MAX, BrokerInfo, CgroupInfo, CourierInfo, NodeInfo, PreviewRequest, Previews, Problem,
-    ReceiverInfo, Resources, ShellsInfo,
+    BODY_MAX, BrokerInfo, CgroupInfo, CourierInfo, EndingKey, NodeInfo, PreviewRequest, Previews,
+    Problem, ReceiverInfo, Resources, ShellsInfo,
 };
 use crate::driver::{Ask, Input};
 use crate::store::Dispatched;
@@ -145,6 +145,12 @@ pub(super) fn describe(api: &Api) -> Result<NodeInfo, Problem> {
     let functions = api.store.functions()?.len() as u64;
     let trust = api.trust()?;
     let development = trust.keys().iter().filter(|k| k.development);
+    let now = api.shared.clock().now();
+    let ending = trust.keys().iter().filter_map(|key| {
+        let not_after = key.ends_soon(now)?;
+        let name = key.name.clone();
+        Some(EndingKey { name, not_after })
+    });
     let uptime = api.started.1.elapsed().as_nanos();
     let dispatched = api.store.dispatched()?;
     let live = api.shared.live();
@@ -169,6 +175,7 @@ pub(super) fn describe(api: &Api) -> Result<NodeInfo, Problem> {
         tasks,
         functions,
         development_keys: development.map(|k| k.name.clone()).collect(),
+        ending_keys: ending.collect(),
         store_error: live.store_error.clone(),
         clock: live.clock.clone(),
         draining: live.draining,
@@ -193,6 +200,7 @@ fn for_services(api: &Api, info: NodeInfo, services: &[Name]) -> Result<NodeInfo
         cgroup: CgroupInfo::default(),
         tasks: api.store.counts_of(services)?,
         development_keys: Vec::new(),
+        ending_keys: Vec::new(),
         ..info
     })
 }

@@ -183,6 +183,16 @@ pub struct Logs {
     pub cut: u64,
 }
 
+/// A key that is not trusted for much longer, or not any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct EndingKey {
+    /// Its name in the table of trusted keys.
+    pub name: Name,
+    /// From then on it is not trusted.
+    pub not_after: Time,
+}
+
 /// Answer of `GET /v1/node/log`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -366,6 +376,9 @@ pub struct NodeInfo {
     pub functions: u64,
     /// Trusted keys that are for development only.
     pub development_keys: Vec<Name>,
+    /// Trusted keys that end within 30 days, and those that have ended.
+    #[serde(default)]
+    pub ending_keys: Vec<EndingKey>,
     /// Why the store cannot be written at the moment, when it cannot.
     pub store_error: Option<String>,
     /// Why schedules wait for the clock, when it is not set.

@@ -28,6 +28,7 @@ export function findings({ node, health }) {
   if (cgroup.detail) say("control groups", cgroup.memory && cgroup.pids ? "good" : "better", cgroup.detail);
   if (courier) couriers(courier, say);
   if (node["development-keys"].length > 0) say("keys", "better", `development keys are trusted: ${node["development-keys"].join(", ")}`);
+  for (const key of node["ending-keys"]) say("keys", "better", `key ${key.name} ${Date.parse(key["not-after"]) < Date.now() ? "ended" : "ends"} on ${key["not-after"].slice(0, 10)}: trust another in its place`);
   return all;
 }
 

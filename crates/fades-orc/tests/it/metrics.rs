@@ -206,6 +206,8 @@ fn who_may_read_everything_may_read_metrics() {
     assert_eq!(answer.status, 200);
     let text = String::from_utf8(answer.body).unwrap();
     assert!(text.contains("fades_certificate_expiry_seconds"), "{text}");
+    let ends = "fades_key_expiry_seconds{key=\"audit\"}";
+    assert!(text.contains(ends), "{text}");
     get("urn:fades:service:city-air").refuses(403, "urn:fades:reader");
     let signed = header(3, "GET", "/metrics", "n1");
     assert_eq!(node.ask_as(&signed, "GET", "/metrics").status, 200);

@@ -57,6 +57,10 @@ fn a_node_tells_what_it_is_and_has() {
     assert_eq!(info.pid, node.process.id());
     assert_eq!((info.tasks.done, info.functions), (1, 1));
     assert_eq!(info.development_keys[0].as_str(), "plant");
+    let [ending] = &info.ending_keys[..] else {
+        panic!("{:?}", info.ending_keys);
+    };
+    assert_eq!(ending.name.as_str(), "audit");
     assert!(info.broker.up && info.broker.pid.is_some());
     assert_eq!(info.store_error, None);
     let functions: FunctionList = node.get("/v1/functions").json();

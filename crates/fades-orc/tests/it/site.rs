@@ -86,7 +86,7 @@ impl Site {
                     roles: vec![role],
                     services: service.iter().map(|s| s.parse().unwrap()).collect(),
                     development: n == 2,
-                    not_after: None,
+                    not_after: (n == 3).then(|| now().after(Duration::from_secs(29 * 24 * 3600))),
                 })
                 .unwrap();
         }

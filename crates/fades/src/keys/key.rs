@@ -15,7 +15,7 @@ use crate::ask::render::table::{Column, Table};
 use crate::ask::target;
 use crate::cli::shared::Output;
 use crate::problem::{Attempt, Outcome, Problem};
-use crate::session::Session;
+use crate::session::{Session, now};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -107,6 +107,8 @@ struct Listed {
     roles: Vec<Role>,
     services: Vec<Name>,
     development: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_after: Option<Time>,
 }
 
 fn list(folder: Option<&Path>, output: &Output, session: &Session) -> Result<Outcome, Problem> {
@@ -124,18 +126,24 @@ fn list(folder: Option<&Path>, output: &Output, session: &Session) -> Result<Out
     for key in &listed {
         let roles: Vec<_> = key.roles.iter().map(ToString::to_string).collect();
         let services: Vec<_> = key.services.iter().map(Name::as_str).collect();
-        let remark = match (key.place, key.development) {
-            ("yours", _) => "yours",
-            (_, true) => "development key: its secret lies in the node's folder",
-            _ => "",
-        };
+        let mut remarks = Vec::new();
+        if key.place == "yours" {
+            remarks.push("yours".to_owned());
+        }
+        if key.development {
+            remarks.push("development key: its secret lies in the node's folder".to_owned());
+        }
+        if let Some(until) = key.not_after {
+            let word = if until <= now() { "ended" } else { "until" };
+            remarks.push(format!("{word} {until}"));
+        }
         let id = key.id.trim_start_matches("sha256:")[..12].to_owned();
         table.row([
             key.name.clone(),
             id,
             roles.join(" "),
             services.join(" "),
-            remark.to_owned(),
+            remarks.join("; "),
         ]);
     }
     session.data(&table.text(session))?;
@@ -154,6 +162,7 @@ fn own((name, public): (String, fades_trust::key::PublicKey)) -> Listed {
         roles: Vec::new(),
         services: Vec::new(),
         development: false,
+        not_after: None,
     }
 }
 
@@ -166,6 +175,7 @@ fn trusted(key: &TrustedKey) -> Listed {
         roles: key.roles.clone(),
         services: key.services.clone(),
         development: key.development,
+        not_after: key.not_after,
     }
 }
 

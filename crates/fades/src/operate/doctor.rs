@@ -9,6 +9,8 @@ use fades_orc::api::types::{CgroupInfo, CourierInfo, NodeInfo, Scheduling};
 use fades_task::identity::Name;
 use fades_task::limits::Isolation;
 use fades_task::quantity::Duration;
+use fades_task::time::Time;
+use fades_trust::trust::TrustStore;
 use serde::Serialize;
 
 use super::outbox::state;
@@ -188,22 +190,45 @@ fn node(folder: &Path) -> Vec<Finding> {
         ),
         Err(problem) => Finding::missing("node.toml", &problem),
     }];
-    findings.push(match key::read_trust(folder) {
-        Ok(store) => {
-            let development: Vec<String> =
-                store.keys().iter().filter(|k| k.development).map(|k| k.name.to_string()).collect();
-            match development.is_empty() {
-                true => Finding::good("keys", format!("{} trusted", store.keys().len())),
-                false => Finding::better(
-                    "keys",
-                    format!("development keys are trusted: {}", development.join(", ")),
-                    "fades key new NAME; fades key trust NAME.pub ...; then remove them from trust.toml",
-                ),
-            }
-        }
-        Err(problem) => Finding::missing("keys", &problem),
-    });
+    match key::read_trust(folder) {
+        Ok(store) => findings.extend(keys(&store, now())),
+        Err(problem) => findings.push(Finding::missing("keys", &problem)),
+    }
     findings
+}
+
+/// Keys that should not be relied on.
+fn keys(store: &TrustStore, now: Time) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let development = store.keys().iter().filter(|key| key.development);
+    let development: Vec<&str> = development.map(|key| key.name.as_str()).collect();
+    if !development.is_empty() {
+        findings.push(Finding::better(
+            "keys",
+            format!("development keys are trusted: {}", development.join(", ")),
+            "fades key new NAME; fades key trust NAME.pub ...; then remove them from trust.toml",
+        ));
+    }
+    for key in store.keys() {
+        if let Some(until) = key.ends_soon(now) {
+            findings.push(ending(&key.name, until, now));
+        }
+    }
+    if findings.is_empty() {
+        let count = store.keys().len();
+        findings.push(Finding::good("keys", format!("{count} trusted")));
+    }
+    findings
+}
+
+/// A key that ends soon, or has.
+fn ending(key: &Name, until: Time, now: Time) -> Finding {
+    let ends = if until <= now { "ended" } else { "ends" };
+    Finding::better(
+        "keys",
+        format!("key {key} {ends} at {until}"),
+        "fades key new NAME; fades key trust NAME.pub ... --not-after TIME; have its owner use it",
+    )
 }
 
 /// The certificate with which the API listens over TCP, if it does.
@@ -276,6 +301,9 @@ pub(super) fn of_node(info: &NodeInfo) -> Vec<(&'static str, &'static str, Strin
         let names: Vec<&str> = info.development_keys.iter().map(Name::as_str).collect();
         let detail = format!("development keys are trusted: {}", names.join(", "));
         findings.push(Finding::better("keys", detail, "fades doctor"));
+    }
+    for key in &info.ending_keys {
+        findings.push(ending(&key.name, key.not_after, now()));
     }
     findings.extend(running_node(info));
     let words = |f: Finding| (f.grade.word(), f.what, f.detail.replace('\n', " "));

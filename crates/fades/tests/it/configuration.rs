@@ -119,6 +119,23 @@ fn keys_are_made_listed_and_trusted() {
         listed.contains("submit read") && listed.contains("development-publish"),
         "{listed}"
     );
+    stage.run(&["key", "new", "bob"]).good();
+    let public = ".config/fades/keys/bob.pub";
+    let past = "2020-01-01T00:00:00Z";
+    let trust = [
+        "key",
+        "trust",
+        public,
+        "--role",
+        "read",
+        "--not-after",
+        past,
+    ];
+    stage.run(&trust).good();
+    let listed = stage.run(&["key", "list"]).good().out;
+    assert!(listed.contains(&format!("ended {past}")), "{listed}");
+    let said = stage.run(&["doctor"]).out;
+    assert!(said.contains(&format!("key bob ended at {past}")), "{said}");
 }
 
 #[test]
