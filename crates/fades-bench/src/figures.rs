@@ -30,6 +30,7 @@ mod store;
 mod tasks;
 mod transfer;
 mod transfer_socket;
+mod verify;
 mod wake;
 
 /// Declares the names, each with its word and what takes it.
@@ -81,6 +82,7 @@ names! {
     Disk "disk" disk::run,
     Hello "hello" hello::run,
     Scheduler "scheduler" scheduler::run,
+    Verify "verify" verify::run,
     Influx "influx" influx::run,
     Mqtt "mqtt" mqtt::run,
     Steady "steady" steady::run,
