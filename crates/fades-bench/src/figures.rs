@@ -143,6 +143,16 @@ impl Taken {
         bench.isolations(|isolation, why| self.skip(&format!("{what}, {isolation}"), why))
     }
 
+    /// The strongest isolation that this host has; without any, `what` is named as
+    /// not measured.
+    pub(crate) fn one_isolation(&mut self, bench: &Bench, what: &str) -> Option<Isolation> {
+        let first = bench.isolations(|_, _| ()).first().copied();
+        if first.is_none() {
+            self.skip(what, "this host has no isolation: see `fades doctor`");
+        }
+        first
+    }
+
     /// Says that `what` was not measured.
     pub(crate) fn skip(&mut self, what: &str, why: &str) {
         self.skipped.push(format!("{what}: {why}"));

@@ -39,9 +39,7 @@ const PAGE: [&str; 7] = [
 ];
 
 pub(super) fn run(bench: &Bench, taken: &mut Taken) -> Result<(), Fault> {
-    let isolation = bench.isolations(|_, _| ()).first().copied();
-    let Some(isolation) = isolation else {
-        taken.skip("api", "this host has no isolation: see `fades doctor`");
+    let Some(isolation) = taken.one_isolation(bench, "api") else {
         return Ok(());
     };
     let node = Node::start(bench, "api", "")?;

@@ -29,9 +29,7 @@ const DAY: f64 = 24.0 * 3600.0;
 const RESTS_AFTER: Duration = Duration::from_secs(65);
 
 pub(super) fn run(bench: &Bench, taken: &mut Taken) -> Result<(), Fault> {
-    let isolation = bench.isolations(|_, _| ()).first().copied();
-    let Some(isolation) = isolation else {
-        taken.skip("disk", "this host has no isolation: see `fades doctor`");
+    let Some(isolation) = taken.one_isolation(bench, "disk") else {
         return Ok(());
     };
     let node = Node::start(bench, "disk", "")?;

@@ -23,9 +23,7 @@ const AIM: f64 = 0.1;
 const LETS_GO_AFTER: Duration = Duration::from_secs(65);
 
 pub(super) fn run(bench: &Bench, taken: &mut Taken) -> Result<(), Fault> {
-    let isolation = bench.isolations(|_, _| ()).first().copied();
-    let Some(isolation) = isolation else {
-        taken.skip("idle", "this host has no isolation: see `fades doctor`");
+    let Some(isolation) = taken.one_isolation(bench, "idle") else {
         return Ok(());
     };
     let node = Node::start(bench, "idle", "")?;
