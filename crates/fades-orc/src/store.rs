@@ -221,6 +221,11 @@ impl Store {
         images::sync_folder(folder)?;
         let sql = |e| schema::sql_error(&path, "reading the store", e);
         usage::prepare(&connection).map_err(sql)?;
+        match rows::requeue(&connection).map_err(sql) {
+            // Without room they are shown as running until they are.
+            Err(e) if !e.is_full() => return Err(e),
+            _ => {}
+        }
         let open = rows::open(&connection).map_err(sql)?;
         let counts = rows::counts(&connection, None).map_err(sql)?;
         let functions = rows::functions(&connection).map_err(sql)?;

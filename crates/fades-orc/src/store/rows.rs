@@ -264,6 +264,15 @@ pub(super) fn set_running(
     Ok(true)
 }
 
+/// Tasks that ran when an earlier life of the node ended wait now; their attempts
+/// count.
+pub(super) fn requeue(connection: &Connection) -> rusqlite::Result<usize> {
+    connection.execute(
+        "UPDATE tasks SET state = 'queued' WHERE state = 'running'",
+        [],
+    )
+}
+
 /// Whether the task was open.
 pub(super) fn set_queued(
     connection: &Connection,

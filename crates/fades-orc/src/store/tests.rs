@@ -145,6 +145,8 @@ fn what_was_stored_is_there_after_the_store_is_opened_again() {
     let open = store.unfinished().unwrap();
     assert_eq!(open.len(), 1);
     assert_eq!((open[0].mtw.task.id.as_str(), open[0].attempts), ("b", 2));
+    let b = store.summary(&name("b")).unwrap().unwrap();
+    assert_eq!(b.state, TaskState::Queued, "nothing runs any more");
     assert!(!accept(&store, "a").fresh);
 }
 
