@@ -78,7 +78,10 @@ fn explain(refused: BorrowedFd<'_>, name: &OsStr, problem: &Problem<'_>) -> io::
     let file = openat(refused, &part, flags, Mode::from_raw_mode(0o644))?;
     let mut text = serde_json::to_vec_pretty(problem)?;
     text.push(b'\n');
-    File::from(file).write_all(&text)?;
+    let mut file = File::from(file);
+    file.write_all(&text)?;
+    // A name that is there after a loss of power stands for the whole of it.
+    file.sync_all()?;
     Ok(renameat(refused, &part, refused, &whole)?)
 }
 
