@@ -26,6 +26,9 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("mosquitto", "mosquitto"),
     ("mosquitto_sub", "mosquitto-clients"),
     ("openssl", "openssl"),
+    ("ip", "iproute2"),
+    ("nft", "nftables"),
+    ("strace", "strace"),
     ("xz", "xz-utils"),
 ];
 

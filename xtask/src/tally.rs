@@ -8,7 +8,7 @@ use std::fmt;
 
 /// Reasons for skipping that lie in the host and not in how the tests were
 /// called.
-const FORCED: [&str; 12] = [
+const FORCED: [&str; 14] = [
     "no /dev/kvm",
     "/dev/kvm cannot be used",
     "no tmpfs can be mounted here",
@@ -18,6 +18,8 @@ const FORCED: [&str; 12] = [
     "no clean Debian could be made",
     "no namespaces can be made",
     "no cgroup2 is mounted",
+    "only root can make a network namespace",
+    "only root can trace another process",
     // No distribution has a package of these.
     "no pyarrow",
     "no schemathesis",

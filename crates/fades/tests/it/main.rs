@@ -19,6 +19,7 @@ mod help;
 mod lives;
 mod misdeeds;
 mod page;
+mod proofs;
 mod questions;
 mod reach;
 mod reading;

@@ -115,7 +115,11 @@ impl Stage {
     }
 
     fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(fades());
+        self.command_of(fades(), words)
+    }
+
+    fn command_of(&self, program: impl AsRef<std::ffi::OsStr>, words: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command
             .args(words)
             .current_dir(self.home())
@@ -173,9 +177,24 @@ impl Stage {
         words: &[&str],
         variables: &[(&str, &Path)],
     ) -> Result<(Node, JoinHandle<String>), String> {
-        let mut child = self
-            .command(&[&["node", "fades-node"], words].concat())
-            .envs(variables.iter().copied())
+        let mut command = self.command(&[&["node", "fades-node"], words].concat());
+        command.envs(variables.iter().copied());
+        self.started(command)
+    }
+
+    /// Starts the node by another program, which becomes it.
+    pub(crate) fn node_by(&self, launcher: &[&str]) -> Node {
+        let program = fades().display().to_string();
+        let (first, rest) = launcher.split_first().unwrap();
+        let words = [rest, &[&program, "node", "fades-node"]].concat();
+        let started = self.started(self.command_of(first, &words));
+        started.unwrap_or_else(|said| panic!("{said}")).0
+    }
+
+    /// A node that takes tasks, and what it logs, once it has ended; or what it said
+    /// when it ended instead.
+    fn started(&self, mut command: Command) -> Result<(Node, JoinHandle<String>), String> {
+        let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
