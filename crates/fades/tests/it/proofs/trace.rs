@@ -126,6 +126,19 @@ impl Entry {
         }
     }
 
+    fn names(&self) -> Vec<&Path> {
+        match self {
+            Self::Add(path, _) | Self::Remove(path) => vec![path],
+            Self::Move(from, to) => vec![from, to],
+        }
+    }
+
+    /// Whether both change the same name.
+    fn shares(&self, other: &Self) -> bool {
+        let others = other.names();
+        self.names().iter().any(|name| others.contains(name))
+    }
+
     fn apply(&self, names: &mut BTreeMap<PathBuf, usize>) {
         match self {
             Self::Add(path, inode) => drop(names.insert(path.clone(), *inode)),
@@ -210,29 +223,48 @@ impl Cuts {
     }
 
     /// What a cut at this moment may leave: files by name, in each way that the
-    /// changes that are not synced may have reached the disk.
+    /// changes that are not synced may have reached the disk. Changes of names that
+    /// have nothing to do with each other are tried apart from each other, while none
+    /// of the others has reached it: whatever can be said of one file shows in that.
     pub(crate) fn left(&self) -> Vec<BTreeMap<PathBuf, Left>> {
-        let changes = self.pending.len();
-        assert!(
-            changes < 16,
-            "too many changes to try all: {:?}",
-            self.pending
-        );
-        let way = |chosen: u32| {
-            let mut names = self.lasting.clone();
-            let pending = self.pending.iter().enumerate();
-            for (_, entry) in pending.filter(|(n, _)| chosen >> n & 1 == 1) {
-                entry.apply(&mut names);
-            }
-            let left = |inode: usize| match self.inodes[inode].synced == self.inodes[inode].length {
-                true => Left::Whole,
-                false => Left::Torn,
-            };
-            names
-                .into_iter()
-                .map(|(path, inode)| (path, left(inode)))
-                .collect()
+        let mut ways = vec![self.with(&[])];
+        for group in self.groups() {
+            assert!(group.len() < 16, "too many changes to try all: {group:?}");
+            ways.extend((1_u32..1 << group.len()).map(|chosen| {
+                let numbered = group.iter().enumerate();
+                let reached = numbered.filter(|(n, _)| chosen >> n & 1 == 1);
+                let reached: Vec<&Entry> = reached.map(|(_, entry)| *entry).collect();
+                self.with(&reached)
+            }));
+        }
+        ways
+    }
+
+    /// Changes that are not synced, by what they have to do with each other.
+    fn groups(&self) -> Vec<Vec<&Entry>> {
+        let mut groups: Vec<Vec<&Entry>> = Vec::new();
+        for entry in &self.pending {
+            let touches = |group: &Vec<&Entry>| group.iter().any(|other| entry.shares(other));
+            let (mut same, others): (Vec<_>, Vec<_>) = groups.into_iter().partition(touches);
+            let mut joined: Vec<&Entry> = same.drain(..).flatten().collect();
+            joined.push(entry);
+            groups = others;
+            groups.push(joined);
+        }
+        groups
+    }
+
+    /// Files, when these changes have reached the disk.
+    fn with(&self, reached: &[&Entry]) -> BTreeMap<PathBuf, Left> {
+        let mut names = self.lasting.clone();
+        for entry in reached {
+            entry.apply(&mut names);
+        }
+        let left = |inode: usize| match self.inodes[inode].synced == self.inodes[inode].length {
+            true => Left::Whole,
+            false => Left::Torn,
         };
-        (0..1 << changes).map(way).collect()
+        let files = names.into_iter();
+        files.map(|(path, inode)| (path, left(inode))).collect()
     }
 }
