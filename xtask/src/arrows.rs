@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::tree::{Fault, Tree, output};
 
 /// A crate, and the crates of this workspace that it may depend on.
-const ALLOWED: [(&str, &[&str]); 14] = [
+const ALLOWED: [(&str, &[&str]); 15] = [
     ("fades-abi", &[]),
     ("fades-sdk", &["fades-abi"]),
     ("fades-build", &["fades-abi"]),
@@ -17,13 +17,19 @@ const ALLOWED: [(&str, &[&str]); 14] = [
     ("fades-tender", &["fades-abi", "fades-task", "fades-wire"]),
     ("fades-trust", &["fades-task"]),
     ("fades-outside", &["fades-task", "fades-wire"]),
+    ("fades-registry", &["fades-outside", "fades-task"]),
     (
         "fades-drb",
         &["fades-abi", "fades-outside", "fades-task", "fades-wire"],
     ),
     (
         "fades-courier",
-        &["fades-outside", "fades-task", "fades-wire"],
+        &[
+            "fades-outside",
+            "fades-registry",
+            "fades-task",
+            "fades-wire",
+        ],
     ),
     ("fades-orc", &["fades-task", "fades-trust", "fades-wire"]),
     (
@@ -35,6 +41,7 @@ const ALLOWED: [(&str, &[&str]); 14] = [
             "fades-drb",
             "fades-orc",
             "fades-outside",
+            "fades-registry",
             "fades-task",
             "fades-tender",
             "fades-trust",

@@ -2,13 +2,16 @@
 //! wherever they lie.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::{env, fs, io};
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::elf::{Built, ImageError, image_from_elf};
+use crate::materials::Materials;
 
 /// A function that has been built and written.
 #[derive(Debug)]
@@ -19,6 +22,8 @@ pub struct Program {
     pub image: PathBuf,
     /// The symbols' file, `NAME.sym`.
     pub symbols: PathBuf,
+    /// The file with what it is made of, `NAME.cdx.json`.
+    pub materials: PathBuf,
 }
 
 /// Why functions could not be built.
@@ -72,7 +77,7 @@ pub enum BuildError {
 }
 
 /// Builds all functions of the package or workspace in `folder` and writes
-/// their images and symbols into `out`, which is made when it does not exist.
+/// their images, symbols and bills of materials into `out`, which is made when it does not exist.
 /// cargo's messages go to standard error.
 ///
 /// # Errors
@@ -82,10 +87,15 @@ pub fn build_workspace(folder: &Path, out: &Path) -> Result<Vec<Program>, BuildE
         return Err(BuildError::Folder(folder.into()));
     }
     let flags = flags(&packages(folder)?);
+    let known = Materials::of(folder)?;
+    fs::create_dir_all(out).map_err(|source| file(out, source))?;
+    let compiler = Compiler::write(out)?;
     let mut programs = BTreeMap::new();
-    for path in link(folder, &flags)? {
+    for (path, package) in link(folder, &flags, &compiler)? {
         let built = read(&path)?;
-        if let Some(twice) = programs.insert(built.name.clone(), built) {
+        let hash = Some(built.sha256.as_str());
+        let bill = known.bill(&[&package], (&built.name, hash));
+        if let Some((twice, _)) = programs.insert(built.name.clone(), (built, bill)) {
             return Err(BuildError::Twice { name: twice.name });
         }
     }
@@ -93,10 +103,9 @@ pub fn build_workspace(folder: &Path, out: &Path) -> Result<Vec<Program>, BuildE
         let folder = folder.into();
         return Err(BuildError::Nothing { folder });
     }
-    fs::create_dir_all(out).map_err(|source| file(out, source))?;
     programs
         .into_values()
-        .map(|built| write(built, out))
+        .map(|(built, bill)| write(built, bill.as_deref(), out))
         .collect()
 }
 
@@ -115,15 +124,19 @@ fn read(path: &Path) -> Result<Built, BuildError> {
     })
 }
 
-fn write(built: Built, out: &Path) -> Result<Program, BuildError> {
+fn write(built: Built, bill: Option<&str>, out: &Path) -> Result<Program, BuildError> {
     let image = out.join(format!("{}.fades", built.name));
     let symbols = out.join(format!("{}.sym", built.name));
     fs::write(&symbols, built.symbol_file()).map_err(|source| file(&symbols, source))?;
+    let materials = out.join(format!("{}.cdx.json", built.name));
+    // cargo knows every package that it has built.
+    fs::write(&materials, bill.unwrap_or_default()).map_err(|source| file(&materials, source))?;
     fs::write(&image, &built.image).map_err(|source| file(&image, source))?;
     Ok(Program {
         built,
         image,
         symbols,
+        materials,
     })
 }
 
@@ -141,8 +154,15 @@ struct Package {
 
 /// All packages that take part in the build.
 fn packages(folder: &Path) -> Result<Vec<Package>, BuildError> {
+    let metadata: Metadata = metadata(folder, &[])?;
+    Ok(metadata.packages)
+}
+
+/// What cargo knows of the package or workspace in `folder`.
+pub(crate) fn metadata<T: DeserializeOwned>(folder: &Path, more: &[&str]) -> Result<T, BuildError> {
     let output = cargo(folder)
         .args(["metadata", "--format-version=1"])
+        .args(more)
         .stderr(Stdio::inherit())
         .output()
         .map_err(BuildError::Start)?;
@@ -150,8 +170,7 @@ fn packages(folder: &Path) -> Result<Vec<Package>, BuildError> {
         let folder = folder.into();
         return Err(BuildError::Failed { folder });
     }
-    let metadata: Metadata = serde_json::from_slice(&output.stdout)?;
-    Ok(metadata.packages)
+    Ok(serde_json::from_slice(&output.stdout)?)
 }
 
 /// Compiler flags that keep the places of sources out of images: panics name
@@ -162,12 +181,44 @@ fn flags(packages: &[Package]) -> String {
         let Package { name, version, .. } = package;
         Some(format!("--remap-path-prefix={folder}={name}-{version}"))
     };
-    let flags: Vec<_> = packages.iter().filter_map(remap).collect();
+    let mut flags: Vec<_> = packages.iter().filter_map(remap).collect();
+    // cargo does not look at who compiles: what it has built with another compiler in
+    // front, or with none, it would take for the same.
+    flags.push("--cfg=fades_image".to_owned());
     flags.join("\x1f")
 }
 
-/// Has cargo link all programs; returns their paths.
-fn link(folder: &Path, flags: &str) -> Result<Vec<PathBuf>, BuildError> {
+/// What cargo runs instead of the compiler; the file is removed in the end.
+struct Compiler(PathBuf);
+
+impl Compiler {
+    /// Beside the images: there programs may be executed, unlike in some folders for
+    /// temporary files.
+    fn write(out: &Path) -> Result<Self, BuildError> {
+        let out = std::path::absolute(out).map_err(|source| file(out, source))?;
+        let path = out.join(format!(".rustc-{}", std::process::id()));
+        let compiler = Self(path);
+        let mode = fs::Permissions::from_mode(0o755);
+        fs::write(&compiler.0, include_str!("rustc.sh"))
+            .and_then(|()| fs::set_permissions(&compiler.0, mode))
+            .map_err(|source| file(&compiler.0, source))?;
+        Ok(compiler)
+    }
+}
+
+impl Drop for Compiler {
+    fn drop(&mut self) {
+        // A file that stays is harmless.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// Has cargo link all programs; returns their paths, and the ids of their packages.
+fn link(
+    folder: &Path,
+    flags: &str,
+    compiler: &Compiler,
+) -> Result<Vec<(PathBuf, String)>, BuildError> {
     let output = cargo(folder)
         .args(["build", "--release", "--bins"])
         .arg("--message-format=json-render-diagnostics")
@@ -175,6 +226,7 @@ fn link(folder: &Path, flags: &str) -> Result<Vec<PathBuf>, BuildError> {
         // the native processor would not run elsewhere.
         .env_remove("RUSTFLAGS")
         .env("CARGO_ENCODED_RUSTFLAGS", flags)
+        .env("RUSTC_WRAPPER", &compiler.0)
         .stderr(Stdio::inherit())
         .output()
         .map_err(BuildError::Start)?;
@@ -186,7 +238,7 @@ fn link(folder: &Path, flags: &str) -> Result<Vec<PathBuf>, BuildError> {
     for line in output.stdout.split(|&b| b == b'\n') {
         if !line.is_empty() {
             let message: Message = serde_json::from_slice(line)?;
-            paths.extend(message.executable);
+            paths.extend(message.executable.zip(message.package_id));
         }
     }
     paths.sort();
@@ -198,6 +250,9 @@ struct Message {
     /// The program, in messages about programs.
     #[serde(default)]
     executable: Option<PathBuf>,
+    /// The package that it is of.
+    #[serde(default)]
+    package_id: Option<String>,
 }
 
 /// The cargo that runs this, or the one in the path.

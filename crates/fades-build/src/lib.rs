@@ -12,7 +12,8 @@
 //! of their own. Building for tests links an ordinary program instead.
 //!
 //! With the feature `images` the crate also has what a host needs to make
-//! images of such programs: [`image_from_elf`] and [`build_workspace`].
+//! images of such programs: [`image_from_elf`] and [`build_workspace`]; and what says
+//! of what programs are made: [`Materials`].
 //!
 //! Start reading at [`image`]; the layout is in `image.ld`.
 
@@ -26,6 +27,8 @@ mod elf;
 #[cfg(feature = "images")]
 mod instructions;
 #[cfg(feature = "images")]
+mod materials;
+#[cfg(feature = "images")]
 mod symbols;
 
 #[cfg(feature = "images")]
@@ -34,6 +37,8 @@ pub use cargo::{BuildError, Program, build_workspace};
 pub use elf::{Built, ImageError, image_from_elf};
 #[cfg(feature = "images")]
 pub use instructions::Irreproducible;
+#[cfg(feature = "images")]
+pub use materials::Materials;
 #[cfg(feature = "images")]
 pub use symbols::Symbol;
 

@@ -55,6 +55,80 @@ fn ready_made_functions_are_small_and_reproducible() {
     }
 }
 
+#[test]
+fn a_bill_names_what_is_linked_and_nothing_else() {
+    let out = tempfile::tempdir().unwrap();
+    let built = build_workspace(&functions(), out.path()).unwrap();
+    let summary = built.iter().find(|p| p.built.name == "summary").unwrap();
+    let text = fs::read_to_string(&summary.materials).unwrap();
+    let bill: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(bill["bomFormat"], "CycloneDX");
+    let whole = &bill["metadata"]["component"];
+    assert_eq!(whole["hashes"][0]["content"], summary.built.sha256.as_str());
+    let components = bill["components"].as_array().unwrap();
+    let has = |name: &str| components.iter().any(|c| c["name"] == name);
+    assert!(has("summary") && has("fades-sdk") && has("talc"), "{text}");
+    // Links the program, and is no part of it.
+    assert!(!has("fades-build") && !has("serde_json"), "{text}");
+    // Everything that something depends on is in the list.
+    let refs: Vec<_> = components.iter().map(|c| &c["bom-ref"]).collect();
+    for node in bill["dependencies"].as_array().unwrap() {
+        for on in node["dependsOn"].as_array().unwrap() {
+            assert!(refs.contains(&on), "{on}");
+        }
+    }
+    assert!(
+        !text.contains(env!("CARGO_MANIFEST_DIR")),
+        "it names a folder"
+    );
+}
+
+/// A tree with one function and all that it is built of, below `folder`.
+fn tree(folder: &Path) -> PathBuf {
+    let root = functions().join("..");
+    let copy = |what: &str| {
+        let to = folder.join(what);
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        let copied = Command::new("cp")
+            .arg("-r")
+            .arg(root.join(what))
+            .arg(to)
+            .status();
+        assert!(copied.unwrap().success(), "{what}");
+    };
+    for what in [
+        "crates/fades-abi",
+        "crates/fades-build",
+        "crates/fades-sdk",
+        "functions/hello",
+    ] {
+        copy(what);
+    }
+    let members = fs::read_to_string(root.join("Cargo.toml")).unwrap();
+    let (head, rest) = members.split_once("members = ").unwrap();
+    let (_, rest) = rest.split_once("exclude").unwrap();
+    let members = "members = [\"crates/*\"]\nexclude";
+    fs::write(folder.join("Cargo.toml"), format!("{head}{members}{rest}")).unwrap();
+    copy("functions/Cargo.lock");
+    let manifest = fs::read_to_string(functions().join("Cargo.toml")).unwrap();
+    let (head, rest) = manifest.split_once("members = [").unwrap();
+    let (_, rest) = rest.split_once(']').unwrap();
+    let manifest = format!("{head}members = [\"hello\"]{rest}");
+    fs::write(folder.join("functions/Cargo.toml"), manifest).unwrap();
+    folder.join("functions")
+}
+
+#[test]
+fn the_same_sources_give_the_same_image_wherever_they_lie() {
+    let parent = tempfile::tempdir().unwrap();
+    let near = build(&tree(&parent.path().join("a")));
+    let far = build(&tree(&parent.path().join("some/where/else")));
+    let here = build(&functions());
+    assert_eq!(near["hello"].built.sha256, far["hello"].built.sha256);
+    // All functions of a workspace at once do not change one of them either.
+    assert_eq!(near["hello"].built.sha256, here["hello"].built.sha256);
+}
+
 /// A benchmark takes the time until this instruction for the time until the
 /// function runs.
 #[test]
