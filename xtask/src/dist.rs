@@ -9,10 +9,11 @@ mod control;
 mod judges;
 mod layout;
 mod licences;
+mod signing;
 mod smoke;
 
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use crate::functions;
@@ -22,10 +23,13 @@ use crate::tree::{Fault, Tree, must, output};
 const HELP: &str = "\
 Makes what is deployed, in target/dist: a tarball and a Debian package.
 
-Usage: cargo xtask dist [--debug] [--no-try]
+Usage: cargo xtask dist [--debug] [--no-try] [--sign KEY]
 
-  --debug    programs that are not optimised, for trying the packaging itself
-  --no-try   do not install the package
+  --debug     programs that are not optimised, for trying the packaging itself
+  --no-try    do not install the package
+  --sign KEY  sign the sums with the key in this file, one of ssh-keygen's
+
+Beside them lie SHA256SUMS, its signature, and what the programs are made of.
 
 The package is judged by lintian and systemd-analyze, and installed in a clean Debian
 of its own, where systemd starts the node and tasks run; then it is upgraded, removed
@@ -50,19 +54,30 @@ impl Profile {
     }
 }
 
-/// The two archives.
+/// What is handed out.
 struct Package {
     tarball: PathBuf,
     deb: PathBuf,
+    /// What the programs are made of.
+    bill: PathBuf,
+    sums: PathBuf,
 }
 
 /// Carries out `cargo xtask dist`.
 pub(crate) fn run(tree: &Tree, words: &[&str]) -> Result<ExitCode, Fault> {
-    let (mut profile, mut tries) = (Profile::Release, true);
-    for word in words {
+    let (mut profile, mut tries, mut key) = (Profile::Release, true, None);
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
         match *word {
             "--debug" => profile = Profile::Debug,
             "--no-try" => tries = false,
+            "--sign" => match words.next() {
+                Some(file) => key = Some(Path::new(*file)),
+                None => {
+                    eprintln!("error: --sign needs the file of a key\n\n{HELP}");
+                    return Ok(ExitCode::from(2));
+                }
+            },
             "--help" | "-h" => {
                 print!("{HELP}");
                 return Ok(ExitCode::SUCCESS);
@@ -74,6 +89,10 @@ pub(crate) fn run(tree: &Tree, words: &[&str]) -> Result<ExitCode, Fault> {
         }
     }
     needed()?;
+    if let Some(key) = key {
+        // Known before minutes are spent on what it shall sign.
+        std::fs::metadata(key).map_err(|e| Fault::File(key.to_owned(), e))?;
+    }
     build(tree, profile)?;
     let package = pack(tree, profile)?;
     let mut skipped = judges::all(tree, &package.deb)?;
@@ -81,8 +100,12 @@ pub(crate) fn run(tree: &Tree, words: &[&str]) -> Result<ExitCode, Fault> {
         skipped.extend(smoke::run(tree, &package.deb)?);
     }
     println!();
-    for made in [&package.deb, &package.tarball] {
+    for made in [&package.deb, &package.tarball, &package.bill] {
         println!("{}", archive::described(made)?);
+    }
+    println!("{}", package.sums.display());
+    if let Some(key) = key {
+        println!("{}", signing::sign(&package.sums, key)?.display());
     }
     skipped.iter().for_each(|line| println!("SKIPPED: {line}"));
     Ok(ExitCode::SUCCESS)
@@ -96,8 +119,33 @@ pub(crate) fn step(tree: &Tree) -> Result<Vec<String>, Fault> {
     }
     let package = pack(tree, Profile::Debug)?;
     let mut skipped = judges::all(tree, &package.deb)?;
+    skipped.extend(signing::tried(&package.sums)?);
     skipped.extend(smoke::run(tree, &package.deb)?);
     Ok(skipped)
+}
+
+/// Has programs not say where they were built: neither panics nor what debuggers are
+/// told then depends on the folder of the tree, or on whose account it is.
+fn placeless(tree: &Tree, build: &mut Command) {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let user = std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo"));
+    let places = [
+        (Some(tree.root.clone()), "/fades"),
+        (home.or(user), "/cargo"),
+    ];
+    let places = places
+        .iter()
+        .filter_map(|(from, to)| Some((from.as_ref()?.display(), to)));
+    let (mut rust, mut c) = (Vec::new(), Vec::new());
+    for (from, to) in places {
+        rust.push(format!("--remap-path-prefix={from}={to}"));
+        c.push(format!("-ffile-prefix-map={from}={to}"));
+    }
+    // Flags of whoever builds would make other programs.
+    build.env_remove("RUSTFLAGS").env_remove("CFLAGS");
+    build
+        .env("CARGO_ENCODED_RUSTFLAGS", rust.join("\x1f"))
+        .env("CFLAGS", c.join(" "));
 }
 
 /// Without these nothing can be packed.
@@ -120,6 +168,7 @@ fn build(tree: &Tree, profile: Profile) -> Result<(), Fault> {
     let mut build = tree.cargo(&["build", "--locked", "-p", "fades", "-p", "fades-tender"]);
     if profile == Profile::Release {
         build.arg("--release");
+        placeless(tree, &mut build);
     }
     must(&mut build)?;
     println!("building the functions");
@@ -145,7 +194,16 @@ fn pack(tree: &Tree, profile: Profile) -> Result<Package, Fault> {
     archive::deb(&root, &deb, &packing)?;
     let tarball = dist.join(format!("{name}.tar.gz"));
     archive::tarball(&root, &tarball, &packing)?;
-    Ok(Package { tarball, deb })
+    let bill = dist.join(format!("{name}.cdx.json"));
+    let inside = root.join("usr/share/doc/fades/fades.cdx.json");
+    std::fs::copy(&inside, &bill).map_err(|e| Fault::File(inside, e))?;
+    let sums = signing::sums(&[&deb, &tarball, &bill])?;
+    Ok(Package {
+        tarball,
+        deb,
+        bill,
+        sums,
+    })
 }
 
 /// The time that archives and what is in them say, since 1970: that of the last commit,
@@ -155,7 +213,7 @@ fn made_at(tree: &Tree) -> Result<Duration, Fault> {
     let text = match told {
         Some(told) => told,
         None => {
-            let mut git = std::process::Command::new("git");
+            let mut git = Command::new("git");
             git.current_dir(&tree.root);
             output(git.args(["log", "-1", "--format=%ct"]))?
         }

@@ -86,6 +86,10 @@ pub(crate) struct BatchFile {
     pub(crate) descriptor: std::os::fd::OwnedFd,
     /// Length of the file, bytes.
     pub(crate) length: u64,
+    /// Readings in it.
+    pub(crate) readings: u64,
+    /// Devices that they are of, each once.
+    pub(crate) devices: Vec<Arc<str>>,
     /// Its share of the budget, given back when this is dropped.
     _lease: Lease,
 }
@@ -169,6 +173,9 @@ impl Batches {
         let series: Vec<ChunkSeries> = chunk.series.into_iter().filter(|s| s.rows() > 0).collect();
         let specs: Vec<SeriesSpec<'_>> = series.iter().map(spec).collect();
         let marks = series.iter().any(ChunkSeries::has_marks);
+        let readings = specs.iter().map(|s| s.rows).sum();
+        let mut devices: Vec<_> = series.iter().map(|s| Arc::clone(&s.key.device)).collect();
+        devices.dedup();
         let used = encoded_length(&specs, marks) as u64;
         let length = used.next_multiple_of(fades_abi::INPUT_PAGE);
         lease.shrink(length);
@@ -181,6 +188,8 @@ impl Batches {
         Ok(BatchFile {
             descriptor,
             length,
+            readings,
+            devices,
             _lease: lease,
         })
     }

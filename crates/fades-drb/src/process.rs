@@ -32,6 +32,7 @@ use crate::readings::Readings;
 use crate::retrieve::{Demands, Engine};
 
 mod configure;
+mod held;
 mod run;
 
 use configure::{Refusal, configured};

@@ -17,7 +17,9 @@ use crate::csv::{Plan, ReadError, Snapshot};
 use crate::flow::{Streams, rounded};
 use crate::hands::Hands;
 use crate::pool::Pool;
+use crate::selector::granted::{self, Reach};
 use crate::selector::{self, Selector};
+use crate::series::SeriesKey;
 use crate::source::{AtWork, FRESH, Setting, SourceError, Worker};
 
 mod asking;
@@ -172,6 +174,9 @@ impl Engine {
         capacity: Capacity,
         demands: Demands,
     ) -> Result<Resolved, Halt> {
+        if let Some(reason) = granted::untimely(dto) {
+            return Err(not_granted(dto, reason));
+        }
         let selector = compiled(dto)?;
         let with = |asked| Resolved {
             dto: dto.clone(),
@@ -202,20 +207,27 @@ impl Engine {
 
     /// The sources that a DTO can mean.
     fn asked(&self, dto: &Dto, selector: &Selector) -> Result<Vec<(&Name, &AtWork)>, Halt> {
+        let reach = reach(dto)?;
+        if let Some(name) = dto.source.as_ref().filter(|name| !reach.has(name.as_str())) {
+            return Err(not_granted(dto, format!("source {name}")));
+        }
         if let Some(name) = &dto.source
             && !self.sources.contains_key(name)
         {
+            let known = self.sources.keys().map(Name::as_str);
+            let known: Vec<&str> = known.filter(|name| reach.has(name)).collect();
             return Err(Halt::Failed(RetrievalFailure::Selector {
                 dto: dto.name.clone(),
                 reason: format!(
                     "source {name} is none of this node: {}",
-                    list(self.sources.keys().map(Name::as_str))
+                    list(known.into_iter())
                 ),
             }));
         }
         let named = dto.source.is_some();
         let asked = self.sources.iter().filter(|(name, at_work)| {
-            dto.source.as_ref().is_none_or(|s| s == *name)
+            reach.has(name.as_str())
+                && dto.source.as_ref().is_none_or(|s| s == *name)
                 && match &at_work.worker {
                     Worker::Csv(csv) => (named || is_plain_range(dto)) && csv.may_match(selector),
                     Worker::Flow(flow) => flow.may_match(selector, dto.take, named),
@@ -248,38 +260,43 @@ impl Engine {
         let matched = matched.sum();
         let flows = parts.iter().any(|p| matches!(p.has, Has::Flow));
         if matched == 0 && !flows {
-            return Err(self.nothing(dto, stop));
+            return Err(self.nothing(dto, selector, stop));
         }
         Ok(Plans { parts, matched })
     }
 
     /// Nothing matches.
-    fn nothing(&self, dto: &Dto, stop: &Arc<AtomicBool>) -> Halt {
+    fn nothing(&self, dto: &Dto, selector: &Selector, stop: &Arc<AtomicBool>) -> Halt {
         Halt::Failed(RetrievalFailure::NothingMatches {
             dto: dto.name.clone(),
             selector: selector::words(dto),
             known: match dto.result {
                 Some(_) => "a service's tasks that answered with readings".to_owned(),
-                None => self.known(stop),
+                None => self.known(dto, &selector.bounds(), stop),
             },
         })
     }
 
-    /// Kinds, locations and sources of the node, in words.
-    fn known(&self, stop: &Arc<AtomicBool>) -> String {
+    /// Kinds, locations and sources of the node, as far as they are granted, in words.
+    fn known(&self, dto: &Dto, selector: &Selector, stop: &Arc<AtomicBool>) -> String {
         let (mut kinds, mut locations) = (BTreeSet::new(), BTreeSet::new());
         let mut silent = Vec::new();
-        for (name, at_work) in &self.sources {
-            let mut met = |kind: &str, location: &str| {
-                kinds.insert(kind.to_owned());
-                locations.insert(location.to_owned());
+        // It was compiled before.
+        let reach = reach(dto).unwrap_or_default();
+        let sources = self.sources.iter();
+        for (name, at_work) in sources.filter(|(name, _)| reach.has(name.as_str())) {
+            let mut met = |key: &SeriesKey| {
+                if selector.matches(key) {
+                    kinds.insert(key.kind.to_string());
+                    locations.insert(key.location.to_string());
+                }
             };
             let found = match &at_work.worker {
                 Worker::Csv(csv) => csv
                     .plan_now(&self.pool, &Selector::all(), stop)
                     .map(|plan| {
                         let keys = plan.series.iter().map(|s| &s.key);
-                        keys.for_each(|k| met(&k.kind, &k.location));
+                        keys.for_each(&mut met);
                         plan.series.len()
                     })
                     .map_err(|e| e.to_string()),
@@ -287,7 +304,7 @@ impl Engine {
                     .known(stop)
                     .map(|known| {
                         let keys = known.iter().map(|k| &k.key);
-                        keys.for_each(|k| met(&k.kind, &k.location));
+                        keys.for_each(&mut met);
                         known.len()
                     })
                     .map_err(|e| chain(&e)),
@@ -336,6 +353,16 @@ fn compiled(dto: &Dto) -> Result<Selector, Halt> {
         let dto = dto.name.clone();
         Halt::Failed(RetrievalFailure::Selector { dto, reason })
     })
+}
+
+fn not_granted(dto: &Dto, reason: String) -> Halt {
+    let dto = dto.name.clone();
+    Halt::Failed(RetrievalFailure::NotGranted { dto, reason })
+}
+
+/// The sources that may be asked for a DTO.
+fn reach(dto: &Dto) -> Result<Reach, Halt> {
+    Reach::of(dto).map_err(|reason| not_granted(dto, reason))
 }
 
 fn read_failed(dto: &Dto, source: &Name, e: ReadError) -> Halt {
@@ -440,12 +467,16 @@ fn asks(dto: &Dto) -> String {
     // How it is called, and what is enough, makes no other batches.
     same.need = None;
     same.bad_rows = None;
+    same.granted = same.granted.as_ref().and_then(granted::patterns_of);
     for patterns in [&mut same.kind, &mut same.location, &mut same.device] {
         patterns.sort_unstable();
         patterns.dedup();
     }
     let json = serde_json::to_value(&same).map(|mut json| {
         json["name"] = serde_json::Value::Null;
+        if let Some(grant) = json.pointer_mut("/granted/grant") {
+            *grant = serde_json::Value::Null;
+        }
         json.to_string()
     });
     // A DTO always has a JSON form.

@@ -19,6 +19,8 @@ pub(crate) struct Selector {
     labels: Arc<Vec<(String, GlobSet)>>,
     near: Option<Near>,
     notes: Option<Arc<Notes>>,
+    /// Beyond which nothing is matched.
+    bounds: Option<Arc<Bounds>>,
     /// As they were written, for sources that hand them on.
     pub(crate) written: Arc<Written>,
     /// ns since 1970 UTC, inclusive.
@@ -38,6 +40,9 @@ pub(crate) struct Written {
 }
 
 mod covering;
+pub(crate) mod granted;
+
+use self::granted::Bounds;
 
 impl Selector {
     /// Compiles the globs of a DTO.
@@ -52,6 +57,10 @@ impl Selector {
             labels: Arc::new(labels(dto)?),
             near: dto.near,
             notes: None,
+            bounds: match &dto.granted {
+                Some(granted) => Bounds::compile(granted)?.map(Arc::new),
+                None => None,
+            },
             written: Arc::new(Written {
                 kind: dto.kind.clone(),
                 location: dto.location.clone(),
@@ -72,9 +81,18 @@ impl Selector {
             labels: Arc::default(),
             near: None,
             notes: None,
+            bounds: None,
             written: Arc::default(),
             from: i64::MIN,
             to: i64::MAX,
+        }
+    }
+
+    /// Everything that may be matched.
+    pub(crate) fn bounds(&self) -> Self {
+        Self {
+            bounds: self.bounds.clone(),
+            ..Self::all()
         }
     }
 
@@ -92,14 +110,18 @@ impl Selector {
 
     pub(crate) fn kind(&self, kind: &str) -> bool {
         self.kind.as_ref().is_none_or(|g| g.is_match(kind))
+            && self.bounds.as_ref().is_none_or(|b| b.kind(kind))
     }
 
     pub(crate) fn location(&self, location: &str) -> bool {
         self.location.as_ref().is_none_or(|g| g.is_match(location))
+            && self.bounds.as_ref().is_none_or(|b| b.location(location))
     }
 
     pub(crate) fn device(&self, device: &str) -> bool {
-        self.device.as_ref().is_none_or(|g| g.is_match(device)) && self.noted(device)
+        self.device.as_ref().is_none_or(|g| g.is_match(device))
+            && self.bounds.as_ref().is_none_or(|b| b.device(device))
+            && self.noted(device)
     }
 
     /// Whether it asks for labels or places, which only the operator's notes say.

@@ -27,9 +27,10 @@ use fades_task::message::{
 };
 use fades_task::mtw::Dto;
 use fades_task::quantity::Size;
-use fades_task::resource::{DeviceState, Preview, Recording};
+use fades_task::resource::{Device, DeviceState, Preview, Recording};
 use fades_task::result::{Breakdown, RetrievalFailure};
 use fades_task::shell::Needs;
+use fades_trust::grant::Grants;
 use fades_wire::{Channel, Frame};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use serde_json::{Value, json};
@@ -102,6 +103,7 @@ fn config(folder: &Path) -> Outcome<NodeConfig> {
         version: "0".to_owned(),
         folder: folder.join("state"),
         trust: folder.join("trust.toml"),
+        development_keys: settings["development-keys"].as_bool().unwrap_or(true),
         socket: folder.join("api.sock"),
         log: Logging::plain(LogLevel::Warn),
         listen,
@@ -128,6 +130,7 @@ fn config(folder: &Path) -> Outcome<NodeConfig> {
         },
         order: or_default(&settings["queue"])?,
         allowances: or_default(&settings["limits"])?,
+        grants: Grants::compile(&or_default(&settings["grants"])?, &["hall".parse()?])?,
         zone: fades_task::time::Zone::default(),
         reread: None,
         memory: Size(settings["memory"].as_u64().unwrap_or(64 << 20)),
@@ -458,6 +461,13 @@ fn broker() -> Outcome<()> {
                     .ok_or("no descriptor")?;
                 let data = Channel::from(data);
                 let source = dtos.first().and_then(|d| d.source.clone());
+                // Without a grant the orchestrator asks for no run.
+                if let Some(dto) = dtos.iter().find(|d| d.granted.is_none()) {
+                    let (dto, reason) = (dto.name.clone(), "nothing".to_owned());
+                    let failure = RetrievalFailure::NotGranted { dto, reason };
+                    say(&ended(run, &dtos, Some(failure), false))?;
+                    continue;
+                }
                 match source.as_ref().map(|s| s.as_str()) {
                     Some("slow") => {
                         slow.insert(run, (data, dtos));
@@ -480,7 +490,7 @@ fn broker() -> Outcome<()> {
             }
             BrokerRequest::Resources { id } => say(&BrokerReport::Resources {
                 id,
-                devices: vec![],
+                devices: vec![device()?],
                 recording: [("hall".parse()?, recorded())].into(),
             })?,
             BrokerRequest::Log { level } => {
@@ -523,6 +533,16 @@ fn broker() -> Outcome<()> {
         }
     }
     Ok(())
+}
+
+/// One that measures two things.
+fn device() -> Outcome<Device> {
+    let series =
+        |kind| json!({"kind": kind, "unit": "", "readings": 1, "oldest": null, "newest": null});
+    Ok(serde_json::from_value(json!({
+        "source": "hall", "device": "d1", "location": "west/1",
+        "series": [series("pm10"), series("noise")],
+    }))?)
 }
 
 /// Of a source whose disk is full.

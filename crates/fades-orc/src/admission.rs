@@ -11,6 +11,7 @@ use fades_task::mtw::Mtw;
 use fades_task::quantity::Size;
 use fades_task::time::Time;
 use fades_trust::envelope::Envelope;
+use fades_trust::grant::{Asked, NotGranted};
 use fades_trust::task::{Audience, VerifiedTask, verify_task};
 use fades_trust::trust::TrustStore;
 use serde_json::Value;
@@ -28,6 +29,9 @@ pub enum Refusal {
     /// Its signature, key, audience, expiry or form.
     #[error(transparent)]
     Trust(#[from] fades_trust::refusal::Refusal),
+    /// No grant of the node allows it.
+    #[error(transparent)]
+    NotGranted(#[from] NotGranted),
     /// A function that the node does not have.
     #[error(
         "function.image: this node has no {0}: publish it with `fades publish`, or pick one that `fades functions` lists"
@@ -42,6 +46,20 @@ pub enum Refusal {
         asked: Name,
         /// The name in the function's statement.
         published: Name,
+    },
+    /// Whoever published the function is trusted no longer.
+    #[error(
+        "function.image: {digest} was published with key {signer}, which was revoked as of {since}: {reason}; it runs again once somebody else has published the same image: fades publish"
+    )]
+    RevokedFunction {
+        /// The function's digest.
+        digest: Digest,
+        /// Name of the key.
+        signer: Name,
+        /// Since when it is not to be trusted.
+        since: Time,
+        /// Why.
+        reason: String,
     },
     /// A limit above the node's.
     #[error(
@@ -150,11 +168,29 @@ pub fn admit<E: From<Refusal>>(
     };
     let task = verify_task(envelope, trust, node, now).map_err(Refusal::from)?;
     let function = find(task.image())?;
-    let isolations = check(task.mtw(), task.image(), function.as_ref(), config)?;
+    check_publisher(function.as_ref(), trust)?;
+    let isolations = check(task.mtw(), task.image(), function.as_ref(), config, now)?;
     Ok(Admitted { task, isolations })
 }
 
-/// What does not depend on who signed: function, limits, parameters,
+/// A function is as good as whoever vouches for it now, not when it was published.
+///
+/// # Errors
+/// When that key was revoked.
+pub fn check_publisher(function: Option<&FunctionInfo>, trust: &TrustStore) -> Result<(), Refusal> {
+    let revoked = function.and_then(|f| Some((f, trust.revocations().find(f.signer_key)?)));
+    match revoked {
+        None => Ok(()),
+        Some((function, revoked)) => Err(Refusal::RevokedFunction {
+            digest: function.digest,
+            signer: function.signer.clone(),
+            since: revoked.since,
+            reason: revoked.reason.clone(),
+        }),
+    }
+}
+
+/// What does not depend on who signed: grants, function, limits, parameters,
 /// isolation. Gives the isolations to use, strongest first.
 ///
 /// # Errors
@@ -164,8 +200,15 @@ pub fn check(
     digest: Digest,
     function: Option<&FunctionInfo>,
     config: &NodeConfig,
+    now: Time,
 ) -> Result<Vec<Isolation>, Refusal> {
     let asked = &mtw.function;
+    let request = Asked {
+        mtw,
+        accepted: now,
+        at: now,
+    };
+    let allowed = config.grants.decide(request)?;
     let function = function.ok_or_else(|| Refusal::UnknownFunction(asked.image.clone()))?;
     if function.name != asked.image.name {
         return Err(Refusal::OtherName {
@@ -180,7 +223,9 @@ pub fn check(
     check_needs(mtw, config)?;
     check_params(mtw)?;
     check_destinations(mtw, config)?;
-    isolations(&asked.isolation, config)
+    let accepted = asked.isolation.iter().copied();
+    let accepted: Vec<Isolation> = accepted.filter(|i| allowed.permits(*i)).collect();
+    isolations(&accepted, config)
 }
 
 /// A task whose run would never fit, not even alone, would wait for ever.

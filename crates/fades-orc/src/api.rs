@@ -25,4 +25,5 @@ mod scheduling;
 mod seats;
 pub(crate) mod server;
 mod tasks;
+mod trust;
 pub mod types;

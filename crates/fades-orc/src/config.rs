@@ -19,6 +19,7 @@ use fades_task::logging::LogLevel;
 use fades_task::policy::Order;
 use fades_task::quantity::Size;
 use fades_task::time::Zone;
+use fades_trust::grant::Grants;
 
 pub use self::reload::{Reader, Reread, is_live};
 use crate::api::types::{IsolationInfo, LogLines};
@@ -48,6 +49,8 @@ pub struct NodeConfig {
     pub folder: PathBuf,
     /// The table of trusted keys; read anew whenever it is needed.
     pub trust: PathBuf,
+    /// Keys for development are taken as others are.
+    pub development_keys: bool,
     /// Path of the API's Unix socket.
     pub socket: PathBuf,
     /// How much is logged.
@@ -68,6 +71,8 @@ pub struct NodeConfig {
     pub order: Order,
     /// What each service may use.
     pub allowances: Allowances,
+    /// What each service may ask for; without a grant, nothing.
+    pub grants: Grants,
     /// What a day is.
     pub zone: Zone,
     /// Reads all of this anew, when that is possible.
@@ -107,6 +112,7 @@ impl NodeConfig {
             capacity: self.capacity(),
             order: self.order,
             allowances: self.allowances.clone(),
+            grants: self.grants.clone(),
         }
     }
 }

@@ -41,6 +41,7 @@ use fades_task::policy::Order;
 use fades_task::quantity::Duration;
 use fades_task::result::Failure;
 use fades_task::time::{Time, Zone};
+use fades_trust::grant::{Allowed, Grants};
 
 use crate::api::types::{Scheduling, ServiceUse};
 
@@ -98,6 +99,8 @@ pub struct Rules {
     pub order: Order,
     /// What each service may use.
     pub allowances: Allowances,
+    /// What each service may ask for.
+    pub grants: Grants,
 }
 
 /// All tasks that have not ended, and what works on them.
@@ -106,6 +109,7 @@ pub struct Core {
     room: Room,
     queue: Queue,
     quota: Quota,
+    grants: Grants,
     runs: BTreeMap<RunId, Run>,
     /// Functions that stay and have nothing to do.
     resting: Resting,
@@ -130,6 +134,7 @@ impl Core {
             room: Room::new(rules.capacity),
             queue: Queue::new(rules.order),
             quota: Quota::new(rules.allowances, zone),
+            grants: rules.grants,
             runs: BTreeMap::new(),
             resting: Resting::new(),
             next_run: 1,
@@ -141,6 +146,13 @@ impl Core {
             draining: false,
             ending: false,
         }
+    }
+
+    /// What a run that is not over may do.
+    #[must_use]
+    pub fn allowed(&self, run: RunId) -> Option<&Allowed> {
+        let run = self.runs.get(&run).filter(|run| !run.over);
+        run.map(|run| &run.allowed)
     }
 
     /// Runs whose tender is neither clean again nor gone.
@@ -287,6 +299,9 @@ impl Core {
             Event::Cancel { id, by } => {
                 self.end(now, &id, &Failure::Cancelled { by }, &mut effects);
             }
+            Event::Revoke { id, by } => {
+                self.revoke(now, &id, &Failure::Cancelled { by }, &mut effects);
+            }
             Event::Tender { run, event } => self.tender(now, run, event, &mut effects),
             Event::RetrieveEnded {
                 run,
@@ -328,7 +343,7 @@ impl Core {
         }
         for task in failing {
             self.let_go(&task, &mut effects);
-            self.standings.give_back(now, &task, &mut effects);
+            self.standings.give_back(now, &task, None, &mut effects);
         }
         if !self.ending {
             let over = self.standings.schedule(now, &mut effects);
@@ -362,6 +377,7 @@ impl Core {
         self.queue.reorder(rules.order);
         self.queue.reconsider();
         self.quota.allow(rules.allowances);
+        self.grants = rules.grants;
         self.open_lanes();
     }
 
@@ -452,6 +468,19 @@ impl Core {
         }
     }
 
+    /// Ends a task; the one whose place it had taken did nothing wrong.
+    fn revoke(&mut self, now: Now, id: &Name, failure: &Failure, effects: &mut Vec<Effect>) {
+        if !self.standings.has_previous(id) {
+            return self.end(now, id, failure, effects);
+        }
+        let run = self.standings.run_of(id).cloned();
+        self.let_go(id, effects);
+        self.standings.give_back(now, id, Some(failure), effects);
+        if let Some(run) = run {
+            self.end(now, &run, failure, effects);
+        }
+    }
+
     fn tender(&mut self, now: Now, run: RunId, event: TenderEvent, effects: &mut Vec<Effect>) {
         match event {
             TenderEvent::Gone { reason } => {
@@ -500,6 +529,10 @@ impl Core {
             Settled::Not(more) => {
                 effects.extend(more.into_iter().map(|m| m.at(now.tick, run)));
                 return;
+            }
+            Settled::Answered(answer) => {
+                let today = self.quota.used(run.task.service()).bytes;
+                run.may_leave(answer, today)
             }
             settled => settled,
         };
@@ -691,6 +724,17 @@ impl Core {
     }
 
     fn begin(&mut self, now: Now, mut waiting: Waiting, effects: &mut Vec<Effect>) {
+        // What was granted when the task was accepted may have been withdrawn since.
+        let allowed = match self.grants.decide(waiting.task.request()) {
+            Ok(allowed) => allowed,
+            Err(missing) => {
+                let reason = missing.to_string();
+                effects.push(waiting.fail(now, Failure::NotGranted { reason }));
+                return;
+            }
+        };
+        let rest = waiting.task.isolations.iter().skip(waiting.isolation);
+        waiting.isolation += rest.take_while(|i| !allowed.permits(**i)).count();
         let Some(&isolation) = waiting.task.isolations.get(waiting.isolation) else {
             let failure = Failure::Isolation {
                 accepted: waiting.task.mtw.function.isolation.clone(),
@@ -711,7 +755,7 @@ impl Core {
         });
         if let Some(run) = self.at_rest(now, &waiting, isolation, effects) {
             effects.extend([Effect::GoOn { run, id }, Effect::Retrieve { run }]);
-            return self.go_on(now, run, waiting, effects);
+            return self.go_on(now, run, (waiting, allowed), effects);
         }
         let run = RunId(self.next_run);
         self.next_run += 1;
@@ -719,7 +763,7 @@ impl Core {
             Effect::StartTender { run, id, isolation },
             Effect::Retrieve { run },
         ]);
-        let run = Run::new(run, waiting, now, &self.room.capacity);
+        let run = Run::new(run, (waiting, allowed), now, &self.room.capacity);
         self.room.take(run.need);
         self.quota.began(run.task.service());
         self.open_lane(run.task.service());

@@ -12,6 +12,7 @@ mod earlier;
 mod mail;
 mod parts;
 mod pool;
+mod revoke;
 mod tender;
 mod timers;
 mod turn;
@@ -29,6 +30,7 @@ use fades_task::logging::LogLevel;
 use fades_task::message::{BrokerReport, BrokerRequest};
 use fades_task::mtw::{Dto, Mtw};
 use fades_task::time::Time;
+use fades_trust::grant::Allowed;
 use fades_wire::spawn::Program;
 use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
@@ -40,7 +42,6 @@ use self::pool::{Heard, News, Pool};
 use self::timers::Timers;
 use self::turn::{Arrival, Turn};
 pub(crate) use self::turn::{NotTaken, ReplyTo, Submission};
-use crate::api::auth::TrustFile;
 use crate::api::types::Scheduling;
 use crate::config::NodeConfig;
 use crate::core::outbox::{Mail, StoredParcel};
@@ -48,6 +49,7 @@ use crate::core::standing::Spawn;
 use crate::core::{Core, Effect, Event, Now, Part, Place, RunId, Task, TenderEvent, Tick, Timer};
 use crate::shared::Shared;
 use crate::store::{Store, StoreError};
+use crate::trust::Trust;
 
 /// First pause before a store that failed is tried again.
 const STORE_PAUSE: Duration = Duration::from_millis(200);
@@ -92,6 +94,11 @@ pub(crate) enum Input {
     Log(LogLevel),
     /// The configuration was read anew.
     Reload(Arc<NodeConfig>),
+    /// Whom the node trusts has changed: what revoked keys signed ends.
+    Revoke {
+        /// How often that was done already.
+        pass: u8,
+    },
     /// The API wants the broker to answer something.
     Ask { ask: Ask, reply: Reply },
     /// Start nothing any more, and tell when nothing runs.
@@ -149,7 +156,7 @@ pub(crate) struct Driver {
     courier: Option<CourierProcess>,
     /// Couriers that were started.
     couriers: u32,
-    trust: Arc<TrustFile>,
+    trust: Arc<Trust>,
     asks: HashMap<u64, Reply>,
     next_ask: u64,
     /// Told once whether the first broker took its configuration.
@@ -175,7 +182,7 @@ impl Driver {
         config: Arc<NodeConfig>,
         store: Arc<Store>,
         shared: Arc<Shared>,
-        trust: Arc<TrustFile>,
+        trust: Arc<Trust>,
         (sender, inputs): (Sender<Input>, Receiver<Input>),
         first: Sender<Result<(), String>>,
     ) -> std::io::Result<Self> {
@@ -229,6 +236,9 @@ impl Driver {
         for task in others.into_iter().chain(standing) {
             self.step(Event::Accepted(task));
         }
+        self.settle();
+        // A crash may have come between storing a list and doing what it says.
+        self.revoke(0);
         self.settle();
         while !self.ending {
             self.tell_health();
@@ -321,6 +331,7 @@ impl Driver {
             Input::Describe(reply) => drop(reply.send(self.core.scheduling())),
             Input::Log(level) => self.log(level),
             Input::Reload(config) => self.reload(config),
+            Input::Revoke { pass } => self.revoke(pass),
             Input::Drain => {
                 self.draining = true;
                 self.shared.live().draining = true;
@@ -429,7 +440,7 @@ impl Driver {
         let Some(open) = self.open.get(id) else {
             return;
         };
-        self.begin_log(id);
+        self.begin_log(run, id);
         let resident = match self.resident(open) {
             Ok(resident) => resident,
             Err(e) => {
@@ -464,21 +475,31 @@ impl Driver {
         let Some(open) = self.open.get(id) else {
             return;
         };
-        self.begin_log(id);
+        self.begin_log(run, id);
         self.pool.go_on(run, &open.mtw, open.accepted, open.at);
     }
 
-    fn begin_log(&self, id: &Name) {
+    fn begin_log(&self, run: RunId, id: &Name) {
+        let allowed = self.core.allowed(run);
+        let open = |allowed: &Allowed| allowed.export().is_none_or(|export| export.logs);
+        let mute = !allowed.is_some_and(open);
         // It was stored as started just now.
         let attempt = self.store.summary(id).ok().flatten();
         let attempt = attempt.map_or(0, |summary| summary.attempts);
-        self.shared.live().begin_log(id, attempt);
+        self.shared.live().begin_log(id, attempt, mute);
     }
 
     fn retrieve(&mut self, run: RunId) {
-        let Some(retrieval) = self.pool.for_broker(run) else {
+        let Some(mut retrieval) = self.pool.for_broker(run) else {
             return;
         };
+        // Of a run that is over nobody needs anything.
+        let Some(allowed) = self.core.allowed(run) else {
+            return;
+        };
+        for dto in &mut retrieval.dtos {
+            dto.granted = Some(allowed.for_dto(dto));
+        }
         if let Some(broker) = &self.broker {
             let now = self.shared.clock().now();
             // What is left after that is for the function.

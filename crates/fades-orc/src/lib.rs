@@ -26,3 +26,4 @@ mod shared;
 pub mod shell;
 pub mod store;
 pub mod tls;
+mod trust;

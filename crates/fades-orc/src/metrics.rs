@@ -108,6 +108,8 @@ const fn end_of(result: &TaskResult) -> &'static str {
         Some(Failure::Isolation { .. }) => "isolation",
         Some(Failure::Image { .. }) => "image",
         Some(Failure::TooLate) => "too-late",
+        Some(Failure::Withheld { .. }) => "withheld",
+        Some(Failure::NotGranted { .. }) => "not-granted",
         Some(Failure::Attempts { .. }) => "attempts",
         Some(Failure::Cancelled { .. }) => "cancelled",
         Some(Failure::Withdrawn { .. }) => "withdrawn",

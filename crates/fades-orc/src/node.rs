@@ -1,6 +1,5 @@
 //! A node, from its start to its end.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
@@ -11,7 +10,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
 use crate::admission;
-use crate::api::auth::TrustFile;
 use crate::api::listen::{ListenError, Listeners};
 use crate::api::server::{Api, Server};
 use crate::api::types::Reloaded;
@@ -21,6 +19,8 @@ use crate::driver::{Driver, Input};
 use crate::shared::Shared;
 use crate::store::{Store, StoreError, StoredTask};
 use crate::tls::{Tls, TlsError};
+use crate::trust::Trust;
+pub use crate::trust::TrustProblem;
 
 /// The first broker has this long to become ready.
 const BROKER_WITHIN: Duration = Duration::from_secs(30);
@@ -40,14 +40,9 @@ pub enum NodeError {
     /// The certificates of the API.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The table of trusted keys.
-    #[error("{path}: {reason}")]
-    Trust {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
+    /// Whom the node trusts.
+    #[error(transparent)]
+    Trust(#[from] TrustProblem),
     /// The broker.
     #[error("the broker did not become ready: {0}")]
     Broker(String),
@@ -119,11 +114,8 @@ impl Node {
     /// When it cannot; nothing of it runs any more then.
     pub fn start(config: NodeConfig) -> Result<Self, NodeError> {
         let config = Arc::new(config);
-        crate::api::auth::load_trust(&config.trust).map_err(|reason| NodeError::Trust {
-            path: config.trust.clone(),
-            reason,
-        })?;
         let store = Arc::new(Store::open(&config.folder)?);
+        let trust = Arc::new(Trust::open(&config, &store)?);
         let shared = Arc::new(Shared::new(Arc::clone(&config)));
         shared.clock().knows(store.newest()?);
         if let Some(listen) = &config.listen {
@@ -134,7 +126,6 @@ impl Node {
         let (inputs, receiver) = channel();
         let unfinished = store.unfinished()?;
         let outbox = store.outbox()?;
-        let trust = Arc::new(TrustFile::default());
         let unfinished = unfinished
             .into_iter()
             .map(|t| as_task(t, &config))

@@ -18,6 +18,7 @@ use fades_trust::function::{
     Architecture, FunctionStatement, ImageFormat, VerifiedFunction, image_digest, sign_function,
     verify_function,
 };
+use fades_trust::grant::Grants;
 use fades_trust::key::SecretKey;
 use fades_trust::task::{Audience, VerifiedTask, sign_task, verify_task};
 use fades_trust::trust::{Role, TrustStore, TrustedKey};
@@ -113,6 +114,15 @@ pub(crate) fn function() -> (VerifiedFunction, String) {
     (verified, envelope.to_json())
 }
 
+/// Everything is granted to everybody.
+pub(crate) fn grants() -> Grants {
+    let all = json!({ "all": {
+        "services": ["*"], "functions": ["*"], "history": "any", "live": true,
+        "previews": true, "destinations": ["*"],
+    }});
+    Grants::compile(&serde_json::from_value(all).unwrap(), &[]).unwrap()
+}
+
 pub(crate) fn config(folder: &Path) -> NodeConfig {
     let works = |isolation, works| IsolationInfo {
         isolation,
@@ -125,6 +135,7 @@ pub(crate) fn config(folder: &Path) -> NodeConfig {
         version: "0".to_owned(),
         folder: folder.to_owned(),
         trust: folder.join("trust.toml"),
+        development_keys: true,
         socket: folder.join("api.sock"),
         log: Logging::plain(LogLevel::Warn),
         listen: None,
@@ -149,6 +160,7 @@ pub(crate) fn config(folder: &Path) -> NodeConfig {
         memory: Size(64 << 20),
         order: Order::default(),
         allowances: Allowances::default(),
+        grants: grants(),
         zone: Zone::default(),
         reread: None,
         caps: Limits::MAX,

@@ -42,6 +42,8 @@ pub(crate) struct Live {
 #[derive(Debug, Default)]
 struct LiveLog {
     attempt: u32,
+    /// Its lines may not leave the node.
+    mute: bool,
     logs: Logs,
     bytes: u64,
 }
@@ -80,10 +82,12 @@ impl Live {
         stopped.map(|(name, _)| name.to_owned()).collect()
     }
 
-    /// Begins the log of an attempt; that of the one before is forgotten.
-    pub(crate) fn begin_log(&mut self, task: &Name, attempt: u32) {
+    /// Begins the log of an attempt; that of the one before is forgotten. `mute`: it
+    /// stays empty.
+    pub(crate) fn begin_log(&mut self, task: &Name, attempt: u32, mute: bool) {
         let log = LiveLog {
             attempt,
+            mute,
             ..LiveLog::default()
         };
         self.logs.insert(task.clone(), log);
@@ -99,6 +103,9 @@ impl Live {
     /// cuts as well, and is not trusted to.
     pub(crate) fn log(&mut self, task: &Name, line: LogLine, limit: u64) {
         let log = self.logs.entry(task.clone()).or_default();
+        if log.mute {
+            return;
+        }
         let length = line.text.len() as u64 + 1;
         if log.bytes.saturating_add(length) > limit.saturating_add(1) {
             log.logs.cut = log.logs.cut.saturating_add(length);

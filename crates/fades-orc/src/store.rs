@@ -17,6 +17,7 @@ mod mail;
 mod recent;
 mod rows;
 mod schema;
+mod trust;
 mod usage;
 
 use std::collections::HashMap;
@@ -37,6 +38,7 @@ pub use self::mail::Dispatched;
 pub use self::recent::Known;
 use self::recent::Recent;
 pub use self::rows::{Filter, StoredTask};
+pub use self::trust::{OpenSigner, StoredTrust, TrustKind, TrustRecord};
 use crate::api::types::{FunctionInfo, Logs, TaskCounts, TaskDetail, TaskList, TaskSummary};
 use crate::clock::system;
 use crate::feed::Feed;
@@ -221,6 +223,7 @@ impl Store {
         images::sync_folder(folder)?;
         let sql = |e| schema::sql_error(&path, "reading the store", e);
         usage::prepare(&connection).map_err(sql)?;
+        trust::prepare(&connection).map_err(sql)?;
         match rows::requeue(&connection).map_err(sql) {
             // Without room they are shown as running until they are.
             Err(e) if !e.is_full() => return Err(e),

@@ -152,9 +152,9 @@ pub enum Receiver {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 pub enum Verdict {
-    /// It is a task, and stored.
+    /// It is a task, and stored; or it says whom the node trusts, and holds.
     Taken {
-        /// The task's id.
+        /// The task's id; of what is no task `trust-VERSION` or `revocations-COUNTER`.
         task: Name,
     },
     /// It will never be taken: the inbox may forget it.

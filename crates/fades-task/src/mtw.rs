@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::grant::Granted;
 use crate::identity::{ImageRef, Name};
 use crate::limits::{Isolation, Limits};
 use crate::quantity::{Distance, Duration, Share};
@@ -304,6 +305,9 @@ pub struct Dto {
     /// Answers of this task instead of a source.
     #[serde(default)]
     pub result: Option<Name>,
+    /// What of all that may be looked at; none: the operator asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub granted: Option<Granted>,
 }
 
 impl Dto {
@@ -326,6 +330,7 @@ impl Dto {
             unit: None,
             aggregate: None,
             result: None,
+            granted: None,
         }
     }
 }
@@ -650,6 +655,7 @@ impl Retrieve {
             unit: self.unit.clone(),
             aggregate: self.aggregate,
             result: self.result.clone(),
+            granted: None,
         }
     }
 }

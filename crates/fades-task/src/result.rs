@@ -80,6 +80,16 @@ pub enum Failure {
     },
     /// `finish-within` passed.
     TooLate,
+    /// What it came to may not leave the node.
+    Withheld {
+        /// Which bound of the grant, in words that have nothing of what is withheld.
+        reason: String,
+    },
+    /// No grant of the node allows it any more.
+    NotGranted {
+        /// What is missing.
+        reason: String,
+    },
     /// It was tried as often as a task is tried, and a part of the node died
     /// each time.
     Attempts {
@@ -116,6 +126,8 @@ impl fmt::Display for Failure {
                 )
             }
             Self::Image { reason } => write!(f, "the image cannot be run: {reason}"),
+            Self::Withheld { reason } => write!(f, "withheld: {reason}"),
+            Self::NotGranted { reason } => write!(f, "not granted: {reason}"),
             Self::TooLate => write!(f, "not finished within task.finish-within"),
             Self::Attempts { attempts, last } => {
                 write!(
@@ -192,6 +204,28 @@ pub enum RetrievalFailure {
         /// The DTO.
         dto: Name,
         /// What failed, with the place and the remedy.
+        reason: String,
+    },
+    /// Less stands behind it than the grant demands.
+    #[error(
+        "retrieve {dto}: fewer {of} than export.min-{of} = {least} of grant {grant}: ask for more at once"
+    )]
+    TooLittle {
+        /// The DTO.
+        dto: Name,
+        /// `readings` or `devices`.
+        of: String,
+        /// How many there have to be.
+        least: u64,
+        /// The grant.
+        grant: Name,
+    },
+    /// It asks for more than is granted.
+    #[error("retrieve {dto}: not granted: {reason}")]
+    NotGranted {
+        /// The DTO.
+        dto: Name,
+        /// What is not.
         reason: String,
     },
     /// A name in the DTO is not one of this node.

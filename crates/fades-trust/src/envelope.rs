@@ -3,7 +3,7 @@
 //! Stricter than the DSSE specification where strictness costs nothing: one
 //! signature, its key named, standard base64 with padding, no unknown fields.
 //! So an envelope has one spelling (white space aside), and a changed byte
-//! never goes unnoticed.
+//! never goes unnoticed. What several people sign is a [`crate::joint`] envelope.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -25,6 +25,10 @@ pub enum PayloadType {
     Function,
     /// A request to a node's API: a [`crate::request::RequestStatement`].
     Request,
+    /// A table of trusted keys: a [`crate::update::TrustUpdate`].
+    Trust,
+    /// Keys that are trusted no longer: a [`crate::revocation::RevocationList`].
+    Revocations,
 }
 
 impl PayloadType {
@@ -35,6 +39,8 @@ impl PayloadType {
             Self::Task => "application/vnd.fades.task.v1+json",
             Self::Function => "application/vnd.fades.function.v1+json",
             Self::Request => "application/vnd.fades.request.v1+json",
+            Self::Trust => "application/vnd.fades.trust.v1+json",
+            Self::Revocations => "application/vnd.fades.revocations.v1+json",
         }
     }
 }
@@ -57,6 +63,9 @@ pub enum EnvelopeError {
     /// Not exactly one signature.
     #[error("the envelope carries {0} signatures, exactly one is taken")]
     Signatures(usize),
+    /// None, or too many, where several may sign.
+    #[error("the envelope carries {0} signatures, 1 to {max} are taken", max = crate::joint::SIGNATURES_MAX)]
+    JointSignatures(usize),
     /// A signature that is no Ed25519 signature.
     #[error("the signature has {0} bytes, an Ed25519 signature has 64")]
     SignatureLength(usize),
@@ -77,6 +86,65 @@ struct Wire {
     payload_type: String,
     payload: String,
     signatures: Vec<Signature>,
+}
+
+/// An envelope with any number of signatures, each with the key that is said to
+/// have made it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Parts {
+    pub(crate) payload_type: String,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) signatures: Vec<(Digest, [u8; 64])>,
+}
+
+impl Parts {
+    /// Parses the JSON form; `right` says whether so many signatures are.
+    pub(crate) fn parse(
+        bytes: &[u8],
+        right: impl FnOnce(usize) -> Result<(), EnvelopeError>,
+    ) -> Result<Self, EnvelopeError> {
+        if bytes.len() > ENVELOPE_MAX {
+            return Err(EnvelopeError::TooLarge { have: bytes.len() });
+        }
+        let wire: Wire =
+            serde_json::from_slice(bytes).map_err(|e| EnvelopeError::Json(e.to_string()))?;
+        right(wire.signatures.len())?;
+        let decode = |field, text: &str| {
+            STANDARD
+                .decode(text)
+                .map_err(|_| EnvelopeError::Base64(field))
+        };
+        let signature = |signed: &Signature| {
+            let bytes = decode("signature", &signed.sig)?;
+            let bytes = <[u8; 64]>::try_from(bytes)
+                .map_err(|other| EnvelopeError::SignatureLength(other.len()))?;
+            Ok((signed.keyid, bytes))
+        };
+        Ok(Self {
+            signatures: wire
+                .signatures
+                .iter()
+                .map(signature)
+                .collect::<Result<_, _>>()?,
+            payload: decode("payload", &wire.payload)?,
+            payload_type: wire.payload_type,
+        })
+    }
+
+    /// The JSON form, in one line.
+    pub(crate) fn to_json(&self) -> String {
+        let signature = |(key, sig): &(Digest, [u8; 64])| Signature {
+            keyid: *key,
+            sig: STANDARD.encode(sig),
+        };
+        let wire = Wire {
+            payload_type: self.payload_type.clone(),
+            payload: STANDARD.encode(&self.payload),
+            signatures: self.signatures.iter().map(signature).collect(),
+        };
+        // Strings and arrays of strings always have a JSON form.
+        serde_json::to_string(&wire).unwrap_or_default()
+    }
 }
 
 /// An envelope, parsed and *not* verified.
@@ -112,26 +180,17 @@ impl Envelope {
     /// # Errors
     /// When `bytes` are no envelope.
     pub fn parse(bytes: &[u8]) -> Result<Self, EnvelopeError> {
-        if bytes.len() > ENVELOPE_MAX {
-            return Err(EnvelopeError::TooLarge { have: bytes.len() });
-        }
-        let wire: Wire =
-            serde_json::from_slice(bytes).map_err(|e| EnvelopeError::Json(e.to_string()))?;
-        let [signed] = wire.signatures.as_slice() else {
-            return Err(EnvelopeError::Signatures(wire.signatures.len()));
+        let parts = Parts::parse(bytes, |n| match n {
+            1 => Ok(()),
+            n => Err(EnvelopeError::Signatures(n)),
+        })?;
+        let [(key, signature)] = parts.signatures[..] else {
+            return Err(EnvelopeError::Signatures(parts.signatures.len()));
         };
-        let decode = |field, text: &str| {
-            STANDARD
-                .decode(text)
-                .map_err(|_| EnvelopeError::Base64(field))
-        };
-        let signature = decode("signature", &signed.sig)?;
-        let signature = <[u8; 64]>::try_from(signature)
-            .map_err(|other| EnvelopeError::SignatureLength(other.len()))?;
         Ok(Self {
-            payload: decode("payload", &wire.payload)?,
-            payload_type: wire.payload_type,
-            key: signed.keyid,
+            payload: parts.payload,
+            payload_type: parts.payload_type,
+            key,
             signature,
         })
     }
@@ -139,17 +198,12 @@ impl Envelope {
     /// The JSON form, in one line.
     #[must_use]
     pub fn to_json(&self) -> String {
-        let signature = Signature {
-            keyid: self.key,
-            sig: STANDARD.encode(self.signature),
-        };
-        let wire = Wire {
+        let parts = Parts {
             payload_type: self.payload_type.clone(),
-            payload: STANDARD.encode(&self.payload),
-            signatures: vec![signature],
+            payload: self.payload.clone(),
+            signatures: vec![(self.key, self.signature)],
         };
-        // Strings and arrays of strings always have a JSON form.
-        serde_json::to_string(&wire).unwrap_or_default()
+        parts.to_json()
     }
 
     /// SHA-256 of the payload.

@@ -7,7 +7,7 @@ use fades_task::time::Time;
 
 use crate::envelope::EnvelopeError;
 use crate::function::Architecture;
-use crate::trust::Role;
+use crate::trust::{Role, TrustError};
 
 /// Why an envelope is refused. Each message names the reason and what helps.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,6 +47,94 @@ pub enum Refusal {
         /// `not-after`.
         end: Time,
     },
+    /// The key was revoked.
+    #[error(
+        "key {key} was revoked as of {since}: {reason}; nothing that it signs is taken any more, whatever the table of keys says: sign with another key (fades key new NAME)"
+    )]
+    Revoked {
+        /// Name of the key, or its id when no table has it.
+        key: String,
+        /// Since when it is not to be trusted.
+        since: Time,
+        /// Why.
+        reason: String,
+    },
+    /// A key for trying things out, where only others are taken.
+    #[error(
+        "key {key} is for development, and this node takes none of those: make another with `fades key new NAME` and have the node's operator trust it with `fades key trust NAME.pub`"
+    )]
+    Development {
+        /// Name of the key.
+        key: Name,
+    },
+    /// Not enough administrators signed.
+    #[error("the {what} has {} of the {wanted} signatures that it needs by administrators of the table {table} (signed by {}){}: have {} more sign it: fades trust sign FILE --key NAME", .by.len(), words(.by), not_counted(.uncounted), (*.wanted as usize).saturating_sub(.by.len()))]
+    TooFewSignatures {
+        /// What was signed.
+        what: &'static str,
+        /// Which table of keys, in words.
+        table: &'static str,
+        /// Who signed.
+        by: Vec<Name>,
+        /// How many have to.
+        wanted: u32,
+        /// Signatures that do not count, and why.
+        uncounted: Vec<String>,
+    },
+    /// A table that is not newer than the one in force.
+    #[error(
+        "the trust update has version {found}, and version {in_force} is in force: draft one with a greater version (fades trust draft), and sign that"
+    )]
+    OldVersion {
+        /// Of the update.
+        found: u64,
+        /// Of the table in force.
+        in_force: u64,
+    },
+    /// A list that is not newer than the one in force.
+    #[error(
+        "the revocation list has counter {found}, and {in_force} is in force: make one that goes on from that one (fades trust revoke), and sign it"
+    )]
+    OldCounter {
+        /// Of the list.
+        found: u64,
+        /// Of the list in force.
+        in_force: u64,
+    },
+    /// A number beyond what every program reads alike.
+    #[error("the {what} has number {found}, at most {max} is taken", max = crate::update::NUMBER_MAX)]
+    Number {
+        /// What was signed.
+        what: &'static str,
+        /// Its version or counter.
+        found: u64,
+    },
+    /// A list that lacks what the one in force has.
+    #[error(
+        "the revocation list lacks key {key}, which is revoked by the list in force, or has it otherwise: a list holds everything of those before it; make it with `fades trust revoke`"
+    )]
+    Forgets {
+        /// The key that is missing.
+        key: Digest,
+    },
+    /// A list that contradicts itself.
+    #[error("the revocation list cannot be used: {0}")]
+    List(String),
+    /// A table that contradicts itself.
+    #[error("the table in the trust update: {0}")]
+    Table(#[from] TrustError),
+    /// After this, nothing could be signed by enough people any more.
+    #[error(
+        "the {what} would leave {left} administrators who can sign, and {threshold} have to: nobody could change this node's trust again; first take a trust update with other administrators or a lower threshold"
+    )]
+    LocksOut {
+        /// What was signed.
+        what: &'static str,
+        /// How many would be left.
+        left: usize,
+        /// How many have to sign.
+        threshold: u32,
+    },
     /// The key lacks a role.
     #[error("key {key} may not {role}, it may {}: the node's operator can give it the role with `fades key trust`", words(.has))]
     Role {
@@ -76,7 +164,7 @@ pub enum Refusal {
         reason: String,
     },
     /// Meant for another node.
-    #[error("meant for {}, this node is {}: add the node's name or label to task.for and sign again", words(.audience), words(.node))]
+    #[error("meant for {}, this node is {}: add the node's name or label to \"for\" and sign again", words(.audience), words(.node))]
     Audience {
         /// For whom.
         audience: Vec<Name>,
@@ -158,6 +246,13 @@ pub enum Refusal {
         /// Method and path received.
         received: String,
     },
+}
+
+fn not_counted(reasons: &[String]) -> String {
+    match reasons {
+        [] => String::new(),
+        reasons => format!("; not counted: {}", reasons.join(", ")),
+    }
 }
 
 fn words<T: ToString>(items: &[T]) -> String {

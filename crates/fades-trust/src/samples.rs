@@ -46,6 +46,16 @@ pub(crate) fn trust() -> TrustStore {
     store
 }
 
+/// `root1` to `root3` (keys 11 to 13) administer, two of them have to sign; `city`
+/// (key 1) submits.
+pub(crate) fn governed() -> TrustStore {
+    let mut keys = vec![trusted("city", 1, &[Role::Submit])];
+    for n in 1..=3 {
+        keys.push(trusted(&format!("root{n}"), 10 + n, &[Role::Administer]));
+    }
+    TrustStore::of(7, std::num::NonZeroU32::new(2), keys).unwrap()
+}
+
 pub(crate) fn mtw() -> Mtw {
     let image = format!("summary@{}", Digest([7; 32]));
     serde_json::from_value(serde_json::json!({

@@ -17,6 +17,7 @@ pub struct VerifiedTask {
     image: Digest,
     payload: Digest,
     signer: Name,
+    key: Digest,
 }
 
 impl VerifiedTask {
@@ -49,6 +50,12 @@ impl VerifiedTask {
     #[must_use]
     pub const fn signer(&self) -> &Name {
         &self.signer
+    }
+
+    /// Id of that key.
+    #[must_use]
+    pub const fn key(&self) -> Digest {
+        self.key
     }
 }
 
@@ -119,6 +126,7 @@ pub fn verify_task(
         image,
         payload: envelope.payload_digest(),
         signer: key.name.clone(),
+        key: envelope.key,
         mtw,
     })
 }

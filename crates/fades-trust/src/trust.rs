@@ -2,8 +2,15 @@
 //!
 //! A closed table: a key that is not in it is unknown, a role that is not
 //! named is not had. The TOML form is the file that `fades key trust` edits.
+//!
+//! A table goes with what holds whatever is in it: keys that were revoked, and
+//! whether keys for development are taken. All that is ever asked of a key is
+//! asked here, so that nothing is signed past either.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use fades_task::identity::{Digest, Name};
 use fades_task::quantity::Duration;
@@ -13,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::envelope::{Envelope, PayloadType, pae};
 use crate::key::PublicKey;
 use crate::refusal::Refusal;
+use crate::revocation::Revocations;
 
 /// What a key may be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -24,6 +32,22 @@ pub enum Role {
     Submit,
     /// Read tasks, results and resources.
     Read,
+    /// Read what was asked, answered, refused and logged; nothing of the devices.
+    Audit,
+    /// Sign updates of the table and revocations, and operate the node over its
+    /// API.
+    Administer,
+}
+
+impl Role {
+    /// All of them, by the word that a table has for each.
+    pub const ALL: [(&'static str, Self); 5] = [
+        ("publish", Self::Publish),
+        ("submit", Self::Submit),
+        ("read", Self::Read),
+        ("audit", Self::Audit),
+        ("administer", Self::Administer),
+    ];
 }
 
 impl fmt::Display for Role {
@@ -32,6 +56,8 @@ impl fmt::Display for Role {
             Self::Publish => "publish",
             Self::Submit => "submit",
             Self::Read => "read",
+            Self::Audit => "audit",
+            Self::Administer => "administer",
         })
     }
 }
@@ -110,21 +136,49 @@ pub enum TrustError {
     #[error("keys {0} and {1} are the same key: keep one entry with the roles of both")]
     SameKey(Name, Name),
     /// No role.
-    #[error("key {0}: \"roles\" is empty: name publish, submit or read, or remove the entry")]
+    #[error(
+        "key {0}: \"roles\" is empty: name publish, submit, read, audit or administer, or remove the entry"
+    )]
     NoRole(Name),
     /// `submit` without services, or services without `submit`.
     #[error(
         "key {0}: the role submit and \"services\" belong together: name the services that the key speaks for"
     )]
     Services(Name),
+    /// More administrators wanted than there are.
+    #[error(
+        "threshold = {threshold}, and {have} keys have the role administer: nothing could ever be signed by enough of them; name more, or lower the threshold"
+    )]
+    Threshold {
+        /// How many have to sign.
+        threshold: u32,
+        /// How many could.
+        have: usize,
+    },
 }
 
 /// The keys that a node trusts.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrustStore {
+    #[serde(default, skip_serializing_if = "is_zero")]
+    version: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    threshold: Option<NonZeroU32>,
     #[serde(default, rename = "key")]
     keys: Vec<TrustedKey>,
+    #[serde(skip)]
+    revocations: Arc<Revocations>,
+    #[serde(skip)]
+    development_refused: bool,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
+const fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 impl TrustStore {
@@ -134,9 +188,112 @@ impl TrustStore {
     /// When it is none, or contradicts itself.
     pub fn parse(text: &str) -> Result<Self, TrustError> {
         let table: Self = toml::from_str(text).map_err(|e| TrustError::Toml(e.to_string()))?;
-        let mut store = Self::default();
-        table.keys.into_iter().try_for_each(|key| store.add(key))?;
-        Ok(store)
+        Self::of(table.version, table.threshold, table.keys)
+    }
+
+    /// A table of these keys.
+    ///
+    /// # Errors
+    /// When it contradicts itself.
+    pub(crate) fn of(
+        version: u64,
+        threshold: Option<NonZeroU32>,
+        keys: Vec<TrustedKey>,
+    ) -> Result<Self, TrustError> {
+        let mut store = Self {
+            version,
+            threshold,
+            ..Self::default()
+        };
+        keys.into_iter().try_for_each(|key| store.add(key))?;
+        let have = store.administrators().count();
+        match store.threshold() {
+            threshold if threshold > 1 && (threshold as usize) > have => {
+                Err(TrustError::Threshold { threshold, have })
+            }
+            _ => Ok(store),
+        }
+    }
+
+    /// The same table, none of these keys being trusted.
+    #[must_use]
+    pub fn revoking(mut self, revocations: Arc<Revocations>) -> Self {
+        self.revocations = revocations;
+        self
+    }
+
+    /// The same table, no key for development being trusted.
+    #[must_use]
+    pub const fn refusing_development(mut self) -> Self {
+        self.development_refused = true;
+        self
+    }
+
+    /// Another table, to which applies what applies to this one.
+    pub(crate) fn like(&self, table: Self) -> Self {
+        Self {
+            revocations: Arc::clone(&self.revocations),
+            development_refused: self.development_refused,
+            ..table
+        }
+    }
+
+    /// Which table it is; 0 when nobody counts.
+    #[must_use]
+    pub const fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// How many administrators have to sign what changes the table.
+    #[must_use]
+    pub fn threshold(&self) -> u32 {
+        self.threshold.map_or(1, NonZeroU32::get)
+    }
+
+    /// What was revoked.
+    #[must_use]
+    pub const fn revocations(&self) -> &Arc<Revocations> {
+        &self.revocations
+    }
+
+    /// The keys with the role `administer`, whether they may sign or not.
+    pub fn administrators(&self) -> impl Iterator<Item = &TrustedKey> {
+        self.keys.iter().filter(|key| key.has(Role::Administer))
+    }
+
+    /// Their ids.
+    pub(crate) fn administrator_ids(&self) -> BTreeSet<Digest> {
+        self.administrators().map(|k| k.public.id()).collect()
+    }
+
+    /// Why a key of the table signs nothing now, if it does not.
+    ///
+    /// # Errors
+    /// That reason.
+    pub fn usable(&self, key: &TrustedKey, now: Time) -> Result<(), Refusal> {
+        self.check_revoked(key.public.id(), Some(&key.name))?;
+        if self.development_refused && key.development {
+            let key = key.name.clone();
+            return Err(Refusal::Development { key });
+        }
+        match key.not_after {
+            Some(end) if now >= end => Err(Refusal::KeyExpired {
+                key: key.name.clone(),
+                end,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_revoked(&self, id: Digest, name: Option<&Name>) -> Result<(), Refusal> {
+        match self.revocations.find(id) {
+            None => Ok(()),
+            Some(revoked) => Err(Refusal::Revoked {
+                key: name.map_or_else(|| id.to_string(), ToString::to_string),
+                since: revoked.since,
+                reason: revoked.reason.clone(),
+            }),
+        }
     }
 
     /// The TOML form.
@@ -180,7 +337,7 @@ impl TrustStore {
         &self.keys
     }
 
-    /// The key with an id.
+    /// The key with an id, whether it may sign or not.
     #[must_use]
     pub fn find(&self, id: Digest) -> Option<&TrustedKey> {
         self.keys.iter().find(|k| k.public.id() == id)
@@ -199,22 +356,16 @@ impl TrustStore {
                 expected: payload_type.as_str(),
             });
         }
-        let key = self
-            .find(envelope.key)
-            .ok_or(Refusal::UnknownKey { key: envelope.key })?;
+        let found = self.find(envelope.key);
+        self.check_revoked(envelope.key, found.map(|k| &k.name))?;
+        let key = found.ok_or(Refusal::UnknownKey { key: envelope.key })?;
         let signed = pae(&envelope.payload_type, &envelope.payload);
         if !key.public.verifies(&signed, &envelope.signature) {
             return Err(Refusal::Signature {
                 key: key.name.clone(),
             });
         }
-        match key.not_after {
-            Some(end) if now >= end => Err(Refusal::KeyExpired {
-                key: key.name.clone(),
-                end,
-            }),
-            _ => Ok(key),
-        }
+        self.usable(key, now).map(|()| key)
     }
 }
 

@@ -40,6 +40,15 @@ enum Command {
     /// Sign a function and upload it to a node
     #[command(after_help = help::PUBLISH)]
     Publish(author::publish::Args),
+    /// Put a signed function into a registry or a folder
+    #[command(after_help = help::PUSH)]
+    Push(author::push::Args),
+    /// Take a function out of a registry or a folder
+    #[command(after_help = help::PULL)]
+    Pull(author::pull::Args),
+    /// Show what a function says of itself, in a file, a registry or a folder
+    #[command(after_help = help::INSPECT)]
+    Inspect(author::inspect::Args),
 
     /// Ask a node: sign a task and hand it in
     #[command(after_help = help::SUBMIT)]
@@ -69,6 +78,9 @@ enum Command {
     /// Check or show a node's configuration
     #[command(after_help = help::CONFIG)]
     Config(operate::config::Args),
+    /// Explain what a node's grants allow
+    #[command(after_help = help::GRANTS)]
+    Grants(operate::grants::Args),
     /// Test a source of a node
     #[command(after_help = help::SOURCE)]
     Source(operate::source::Args),
@@ -109,6 +121,9 @@ enum Command {
     /// Make, list and trust keys
     #[command(after_help = help::KEY)]
     Key(keys::key::Args),
+    /// Change whom nodes trust, by what administrators sign
+    #[command(after_help = help::TRUST)]
+    Trust(keys::trust::Args),
     /// Sign a task file or an image
     #[command(after_help = help::SIGN)]
     Sign(keys::sign::Args),
@@ -126,6 +141,9 @@ enum Command {
     /// Write the manual pages; for those who make packages
     #[command(hide = true)]
     Man(completions::ManArgs),
+    /// Write what programs are made of; for those who make packages
+    #[command(hide = true)]
+    Materials(author::materials::Args),
     /// The broker of a node; started by the node itself
     #[command(hide = true)]
     Broker(operate::node::ChildArgs),
@@ -142,6 +160,9 @@ impl Cli {
             Command::Build(args) => author::build::run(&args, session),
             Command::Test(args) => author::test::run(&args, session),
             Command::Publish(args) => author::publish::run(&args, session),
+            Command::Push(args) => author::push::run(&args, session),
+            Command::Pull(args) => author::pull::run(&args, session),
+            Command::Inspect(args) => author::inspect::run(&args, session),
             Command::Submit(args) => ask::submit::run(&args, session),
             Command::Ps(args) => ask::ps::run(&args, session),
             Command::Show(args) => ask::show::run(&args, session),
@@ -151,6 +172,7 @@ impl Cli {
             Command::Init(args) => operate::init::run(&args, session),
             Command::Node(args) => operate::node::run(&args, session),
             Command::Config(args) => operate::config::run(&args, session),
+            Command::Grants(args) => operate::grants::run(&args, session),
             Command::Source(args) => operate::source::run(&args, session),
             Command::Resources(args) => operate::resources::run(&args, session),
             Command::Read(args) => operate::read::run(&args, session),
@@ -164,10 +186,12 @@ impl Cli {
             Command::Support(args) => operate::support::run(&args, session),
             Command::Demo(args) => operate::demo::run(&args, session),
             Command::Key(args) => keys::key::run(&args, session),
+            Command::Trust(args) => keys::trust::run(&args, session),
             Command::Sign(args) => keys::sign::run(&args, session),
             Command::Verify(args) => keys::verify::run(&args, session),
             Command::Schema(args) => schema::run(&args, session),
             Command::Completions(args) => completions::run(&args, session),
+            Command::Materials(args) => author::materials::run(&args, session),
             Command::Man(args) => completions::run_man(&args),
             Command::Broker(args) => operate::node::run_broker(&args),
             Command::Courier(args) => operate::node::run_courier(&args),

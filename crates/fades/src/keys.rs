@@ -1,7 +1,8 @@
-//! Keys and signatures: `key`, `sign`, `verify`.
+//! Keys and signatures: `key`, `trust`, `sign`, `verify`.
 
 pub(crate) mod file;
 pub(crate) mod image;
 pub(crate) mod key;
 pub(crate) mod sign;
+pub(crate) mod trust;
 pub(crate) mod verify;

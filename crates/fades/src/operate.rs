@@ -8,6 +8,7 @@ pub(crate) mod config;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod functions;
+pub(crate) mod grants;
 mod inherited;
 pub(crate) mod init;
 pub(crate) mod node;

@@ -21,6 +21,8 @@ pub(crate) struct Environment {
     pub(crate) node: Option<String>,
     /// `FADES_TENDER`: the tender's program.
     pub(crate) tender: Option<PathBuf>,
+    /// `REGISTRY_AUTH_FILE`: where other tools keep passwords for registries.
+    pub(crate) registry_auth: Option<PathBuf>,
     /// `CREDENTIALS_DIRECTORY`: where systemd puts credentials.
     pub(crate) credentials: Option<PathBuf>,
     /// `NOTIFY_SOCKET`: where systemd wants to be told how the node is.
@@ -42,6 +44,7 @@ impl Environment {
             config_home: text("XDG_CONFIG_HOME").map(PathBuf::from),
             node: text("FADES_NODE").and_then(|v| v.into_string().ok()),
             tender: text("FADES_TENDER").map(PathBuf::from),
+            registry_auth: text("REGISTRY_AUTH_FILE").map(PathBuf::from),
             credentials: text("CREDENTIALS_DIRECTORY").map(PathBuf::from),
             notify: text("NOTIFY_SOCKET"),
             watchdog: watchdog(text("WATCHDOG_USEC"), text("WATCHDOG_PID")),

@@ -57,17 +57,23 @@ pub(super) fn tarball(root: &Path, to: &Path, packing: &Packing) -> Result<(), F
 
 /// Name, size and SHA-256 of a file, for people.
 pub(super) fn described(path: &Path) -> Result<String, Fault> {
-    let failed = |e| Fault::File(path.to_owned(), e);
-    let mut file = File::open(path).map_err(failed)?;
-    let mut hasher = Hasher(Sha256::new());
-    let bytes = io::copy(&mut file, &mut hasher).map_err(failed)?;
-    let digest = hasher.0.finalize();
-    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let (digest, bytes) = digest(path)?;
     let megabytes = bytes as f64 / 1e6;
     Ok(format!(
         "{} {megabytes:.1} MB\n  sha256 {digest}",
         path.display()
     ))
+}
+
+/// SHA-256 of a file in hexadecimal, and its length in bytes.
+pub(super) fn digest(path: &Path) -> Result<(String, u64), Fault> {
+    let failed = |e| Fault::File(path.to_owned(), e);
+    let mut file = File::open(path).map_err(failed)?;
+    let mut hasher = Hasher(Sha256::new());
+    let bytes = io::copy(&mut file, &mut hasher).map_err(failed)?;
+    let digest = hasher.0.finalize();
+    let digest = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok((digest, bytes))
 }
 
 struct Hasher(Sha256);

@@ -96,16 +96,29 @@ pub(super) fn lay_out(
         &documents.join("third-party-licences.txt"),
         licences.as_bytes(),
     )?;
+    let bill = bill(tree, root)?;
+    write(&documents.join("fades.cdx.json"), bill.as_bytes())?;
     let changelog = control::changelog(version, made)?;
     gzipped(&documents.join("changelog"), changelog.as_bytes())?;
     let control = control::control(version, root)?;
     write(&root.join("DEBIAN/control"), control.as_bytes())
 }
 
-/// The ready-made functions with their symbols; they are machine code.
+/// What the programs are made of.
+fn bill(tree: &Tree, root: &Path) -> Result<String, Fault> {
+    let mut fades = Command::new(root.join("usr/bin/fades"));
+    fades
+        .arg("materials")
+        .arg(&tree.root)
+        .args(["fades", "fades-tender"]);
+    output(fades.current_dir(&tree.root))
+}
+
+/// The ready-made functions with their symbols, and of what they are made; they are
+/// machine code.
 fn functions(tree: &Tree, root: &Path) -> Result<(), Fault> {
     for name in FUNCTIONS {
-        for kind in ["fades", "sym"] {
+        for kind in ["fades", "sym", "cdx.json"] {
             let file = format!("{name}.{kind}");
             let to = root.join("usr/lib/fades/functions").join(&file);
             put(&tree.images().join(&file), &to, 0o644)?;

@@ -118,7 +118,11 @@ impl Trial {
     }
 
     fn start(&self) -> Result<(), Fault> {
-        self.fades(60, &["init", STATE, "--name", "package"])?;
+        self.fades(60, &["init", STATE, "--name", "package", "--production"])?;
+        self.keys()?;
+        let grant = "printf '%s\\n' '[grant.local]' 'services = [\"local\"]' \
+                     'functions = [\"summary\"]' 'history = \"any\"' > \"$0\"/conf.d/grants.toml";
+        self.user(10, &["sh", "-c", grant, STATE])?;
         self.root(100, &["systemctl", "start", "fades"])?;
         self.runs_as_the_unit_says()?;
         // Nobody else of this host can look into it.
@@ -129,7 +133,19 @@ impl Trial {
             "they can".to_owned()
         })?;
         self.root(30, &["systemctl", "reload", "fades"])?;
-        self.fades(60, &["publish", FUNCTION])?;
+        self.fades(60, &["publish", FUNCTION, "--key", "plant"])?;
+        Ok(())
+    }
+
+    /// Keys of people: the package's node takes no development key.
+    fn keys(&self) -> Result<(), Fault> {
+        let submits = ["--role", "submit", "--role", "read", "--service", "local"];
+        for (name, roles) in [("plant", &["--role", "publish"][..]), ("ask", &submits)] {
+            self.fades(30, &["key", "new", name])?;
+            let public = format!("{STATE}/.config/fades/keys/{name}.pub");
+            let trust = ["key", "trust", &public, "--folder", STATE];
+            self.fades(30, &[&trust[..], roles].concat())?;
+        }
         Ok(())
     }
 
@@ -163,6 +179,10 @@ impl Trial {
                 "summary",
                 "--kind",
                 "temperature",
+                "--key",
+                "ask",
+                "--service",
+                "local",
                 "--wait",
                 "-o",
                 "json",

@@ -21,6 +21,7 @@ use fades_task::mtw::Mtw;
 use fades_task::policy::{Order, Policy};
 use fades_task::quantity::Size;
 use fades_task::time::{Time, Zone};
+use fades_trust::grant::Grants;
 use serde_json::json;
 
 use super::Taken;
@@ -42,8 +43,11 @@ struct Busy {
     run: u64,
 }
 
-fn rules(policy: Policy) -> Rules {
-    Rules {
+fn rules(policy: Policy) -> Result<Rules, Fault> {
+    let all = json!({ "all": { "services": ["*"], "functions": ["*"], "history": "any" } });
+    let all = serde_json::from_value(all).map_err(|e| Fault::Node(e.to_string()))?;
+    let grants = Grants::compile(&all, &[]).map_err(|e| Fault::Node(e.to_string()))?;
+    Ok(Rules {
         capacity: Capacity {
             parallel: 2,
             memory: Size(20 << 20),
@@ -55,7 +59,8 @@ fn rules(policy: Policy) -> Rules {
             ..Order::default()
         },
         allowances: Allowances::default(),
-    }
+        grants,
+    })
 }
 
 /// Now, at the nth event.
@@ -97,7 +102,7 @@ fn task(seq: i64) -> Result<Task, Fault> {
 impl Busy {
     /// Of the tasks that wait, none fits beside the one that runs.
     fn new(policy: Policy) -> Result<Self, Fault> {
-        let rules = rules(policy);
+        let rules = rules(policy)?;
         let mut core = Core::new(rules.clone(), Zone::default(), None);
         drop(core.step(at(0), Event::Start));
         drop(core.step(at(0), Event::Up(Part::Broker)));

@@ -26,6 +26,7 @@ use fades_task::result::RetrievalFailure;
 use fades_wire::{Arrival, Channel, Inbox};
 
 use super::Reporter;
+use super::held::Held;
 use crate::batches::{BatchFile, Urgency};
 use crate::hands::Hands;
 use crate::retrieve::{Demands, Engine, Halt, Next};
@@ -298,16 +299,24 @@ impl Shared {
             .engine
             .open(dto, index, capacity, demands, &self.stop)?;
         let urgency = || self.urgency(index);
+        let mut held = Held::new(dto, self.window);
         loop {
             match taker.next(&urgency)? {
                 Next::Batch => {
                     // Nobody else feeds while it is its turn: the room stays.
                     drop(self.wait(|s| self.is_turn_of(index) && s.out.len() < OUTSTANDING)?);
-                    if let Some(file) = taker.take() {
+                    let Some(file) = taker.take() else {
+                        continue;
+                    };
+                    for file in held.with(file)? {
+                        drop(self.wait(|s| s.out.len() < OUTSTANDING)?);
                         self.feed(index, &file)?;
                     }
                 }
-                Next::Done(done) => return Ok(done.judged(dto)),
+                Next::Done(done) => {
+                    let (coverage, judged) = done.judged(dto);
+                    return Ok((coverage, judged.and_then(|()| held.end())));
+                }
             }
         }
     }

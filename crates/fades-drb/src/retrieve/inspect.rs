@@ -260,7 +260,7 @@ impl Engine {
             }
         }
         if preview.devices.is_empty() && preview.absent.is_empty() {
-            return Err(self.nothing(dto, stop));
+            return Err(self.nothing(dto, &resolved.selector, stop));
         }
         Ok(preview)
     }

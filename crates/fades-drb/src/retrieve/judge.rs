@@ -27,6 +27,8 @@ fn renamed(mut failure: RetrievalFailure, name: &Name) -> RetrievalFailure {
     | RetrievalFailure::TooManyBad { dto, .. }
     | RetrievalFailure::Source { dto, .. }
     | RetrievalFailure::NoRoom { dto, .. }
+    | RetrievalFailure::TooLittle { dto, .. }
+    | RetrievalFailure::NotGranted { dto, .. }
     | RetrievalFailure::Selector { dto, .. }) = &mut failure;
     dto.clone_from(name);
     failure

@@ -130,7 +130,7 @@ impl Production {
             }
         }
         if self.coverage.matched == 0 {
-            return Err(engine.nothing(&self.resolved.dto, stop));
+            return Err(engine.nothing(&self.resolved.dto, &self.resolved.selector, stop));
         }
         Ok(None)
     }

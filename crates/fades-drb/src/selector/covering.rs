@@ -24,6 +24,16 @@ impl Selector {
             && covered(&own.device, self.device.as_ref(), &others.device)
             && labels.into_iter().all(|covers| covers)
             && (self.near.is_none() || self.near == other.near)
+            && self.bounds_cover(other)
+    }
+
+    /// Whether it may match whatever the other may.
+    fn bounds_cover(&self, other: &Self) -> bool {
+        match (&self.bounds, &other.bounds) {
+            (None, _) => true,
+            (Some(own), Some(other)) => own.are(other),
+            (Some(_), None) => false,
+        }
     }
 
     /// The same with another range.

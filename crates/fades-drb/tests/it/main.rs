@@ -10,6 +10,7 @@ mod broker;
 mod coap;
 mod confined;
 mod examples;
+mod grants;
 mod http;
 mod influx;
 mod limits;

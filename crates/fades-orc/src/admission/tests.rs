@@ -15,6 +15,7 @@ fn function() -> FunctionInfo {
         digest: digest(),
         size: Size(16),
         signer: name("plant"),
+        signer_key: crate::samples::key().public().id(),
         published: now(),
         last_use: None,
         symbols: false,

@@ -7,7 +7,6 @@
 //! any case, so the operator cannot do either without a key.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::ConnectInfo;
@@ -20,7 +19,7 @@ use fades_trust::task::Audience;
 use fades_trust::trust::{Role, TrustStore};
 
 use super::certified::Certificate;
-use super::problem::{BUSY, FAILED, FORBIDDEN, UNSIGNED};
+use super::problem::{BUSY, FORBIDDEN, UNSIGNED};
 use super::server::Api;
 use super::types::Problem;
 use crate::tls::Claims;
@@ -49,37 +48,6 @@ pub(super) enum Caller {
     Signed(Box<VerifiedRequest>),
     /// The holder of a certificate, and what it says.
     Certified(Arc<Certificate>, Claims),
-}
-
-/// Parses the table of trusted keys; the text of an error names what is wrong.
-pub(crate) fn load_trust(path: &Path) -> Result<TrustStore, String> {
-    let text = std::fs::read_to_string(path).map_err(|e| e.to_string())?;
-    TrustStore::parse(&text).map_err(|e| e.to_string())
-}
-
-/// The table of trusted keys. Its file is read for each request, so that what
-/// an operator writes holds at once, and parsed when it has another content
-/// than the last time: no stamp of a file system is relied on.
-#[derive(Debug, Default)]
-pub(crate) struct TrustFile(Mutex<Option<(String, Arc<TrustStore>)>>);
-
-impl TrustFile {
-    /// The table as it is now.
-    pub(crate) fn table(&self, path: &Path) -> Result<Arc<TrustStore>, Problem> {
-        self.read(path)
-            .map_err(|reason| Problem::new(FAILED, format!("{}: {reason}", path.display())))
-    }
-
-    fn read(&self, path: &Path) -> Result<Arc<TrustStore>, String> {
-        let text = std::fs::read_to_string(path).map_err(|e| e.to_string())?;
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, table)) = last.as_ref().filter(|(known, _)| *known == text) {
-            return Ok(Arc::clone(table));
-        }
-        let table = Arc::new(TrustStore::parse(&text).map_err(|e| e.to_string())?);
-        *last = Some((text, Arc::clone(&table)));
-        Ok(table)
-    }
 }
 
 /// Nonces of requests that are still valid.
@@ -133,7 +101,7 @@ impl Nonces {
 
 impl Api {
     pub(super) fn trust(&self) -> Result<Arc<TrustStore>, Problem> {
-        self.trust_file.table(&self.config.trust)
+        Ok(self.trusted.table()?)
     }
 
     pub(super) fn audience(&self) -> Audience<'_> {
@@ -152,9 +120,10 @@ impl Api {
             Caller::Signed(request) => request,
         };
         let key = request.key();
-        let expired = key.not_after.is_some_and(|end| end <= now);
-        let trusted = |table: Arc<TrustStore>| table.find(key.public.id()) == Some(key);
-        !expired && self.trust().is_ok_and(trusted)
+        let trusted = |table: Arc<TrustStore>| {
+            table.find(key.public.id()) == Some(key) && table.usable(key, now).is_ok()
+        };
+        self.trust().is_ok_and(trusted)
     }
 
     /// Whether a certificate would still be let in.
@@ -226,13 +195,31 @@ impl Caller {
     /// Whether they may read.
     pub(super) fn may_read(&self) -> Result<(), Problem> {
         match self {
+            Self::Signed(request) if request.key().has(Role::Audit) => Ok(()),
+            _ => self.may_look(),
+        }
+    }
+
+    /// Whether they may read what concerns others because of what they are, and not
+    /// because they look after what was done.
+    pub(super) fn may_look(&self) -> Result<(), Problem> {
+        match self {
             Self::Operator => Ok(()),
+            Self::Signed(request) if request.key().has(Role::Administer) => Ok(()),
             Self::Signed(request) => Ok(request.require(Role::Read)?),
             Self::Certified(_, claims) if claims.operator || claims.reader => Ok(()),
             Self::Certified(..) => Err(Problem::new(
                 FORBIDDEN,
                 "this certificate may not read what concerns others: it needs the name urn:fades:reader",
             )),
+        }
+    }
+
+    /// Whether they may read the node's own log.
+    pub(super) fn may_read_log(&self) -> Result<(), Problem> {
+        match self {
+            Self::Signed(request) if request.key().has(Role::Audit) => Ok(()),
+            _ => self.may_operate(),
         }
     }
 
@@ -266,14 +253,27 @@ impl Caller {
         }
     }
 
+    /// The services for which they ask: the one that they name, or all their own.
+    pub(super) fn asks_for(&self, service: Option<&Name>) -> Result<Vec<Name>, Problem> {
+        match service {
+            None => Ok(self.own_services().to_vec()),
+            Some(service) if self.own_services().contains(service) => Ok(vec![service.clone()]),
+            Some(service) => Err(Problem::new(
+                FORBIDDEN,
+                format!("whoever asks does not speak for the service {service}"),
+            )),
+        }
+    }
+
     /// Whether they may change how the node works.
     pub(super) fn may_operate(&self) -> Result<(), Problem> {
         match self {
             Self::Operator => Ok(()),
+            Self::Signed(request) if request.key().has(Role::Administer) => Ok(()),
             Self::Certified(_, claims) if claims.operator => Ok(()),
             Self::Signed(_) | Self::Certified(..) => Err(Problem::new(
                 FORBIDDEN,
-                "only the node's own user or root may do this, over the node's socket, or who has a certificate with the name urn:fades:operator",
+                "only the node's own user or root may do this, over the node's socket, or who has a key with the role administer or a certificate with the name urn:fades:operator",
             )),
         }
     }
@@ -282,6 +282,7 @@ impl Caller {
     pub(super) fn may_cancel(&self, service: &Name) -> Result<(), Problem> {
         match self {
             Self::Operator => Ok(()),
+            Self::Signed(request) if request.key().has(Role::Administer) => Ok(()),
             Self::Signed(request) => {
                 request.require(Role::Submit)?;
                 Ok(request.require_service(service)?)
@@ -314,14 +315,12 @@ impl Caller {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use fades_task::quantity::Duration;
     use fades_task::time::Time;
     use fades_trust::request::{RequestStatement, VerifiedRequest, sign_request, verify_request};
     use fades_trust::task::Audience;
 
-    use super::{NONCES_FEW, NONCES_MAX, Nonces, TrustFile};
+    use super::{NONCES_FEW, NONCES_MAX, Nonces};
     use crate::samples::{key, name, now, trust};
 
     fn request(nonce: usize, expires: Time) -> VerifiedRequest {
@@ -373,24 +372,5 @@ mod tests {
         }
         assert_eq!(nonces.take(&first, now()).unwrap_err().status, 401);
         nonces.take(&request(9999, after(61)), now()).unwrap();
-    }
-
-    #[test]
-    fn the_table_of_keys_is_parsed_once_for_each_content_of_its_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("trust.toml");
-        let (file, text) = (TrustFile::default(), trust().to_toml());
-        std::fs::write(&path, &text).unwrap();
-        let first = file.read(&path).unwrap();
-        assert!(Arc::ptr_eq(&first, &file.read(&path).unwrap()));
-        // As long as before, and written at any time after.
-        let other = text.replace("\"city\"", "\"town\"");
-        assert_eq!(other.len(), text.len());
-        std::fs::write(&path, &other).unwrap();
-        assert_eq!(file.read(&path).unwrap().keys()[0].name, name("town"));
-        std::fs::write(&path, "colour = 1").unwrap();
-        assert!(file.read(&path).unwrap_err().contains("colour"));
-        std::fs::remove_file(&path).unwrap();
-        file.read(&path).unwrap_err();
     }
 }

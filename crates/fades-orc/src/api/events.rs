@@ -277,7 +277,9 @@ mod tests {
         let store = Arc::new(Store::open(&folder.join("state")).unwrap());
         let config = Arc::new(config(folder));
         let shared = Arc::new(Shared::new(Arc::clone(&config)));
-        Arc::new(Api::new(config, store, shared, Arc::default(), channel().0))
+        std::fs::write(&config.trust, "").unwrap();
+        let trust = Arc::new(crate::trust::Trust::open(&config, &store).unwrap());
+        Arc::new(Api::new(config, store, shared, trust, channel().0))
     }
 
     async fn text(watcher: &mut Watcher) -> Option<String> {

@@ -28,10 +28,10 @@ pub(super) async fn show(State(api): Shelf, parts: Parts) -> Result<Json<LogInfo
 }
 
 /// `GET /v1/node/log/lines`: they name services and devices, so they are the
-/// operator's.
+/// operator's, and an auditor's.
 pub(super) async fn lines(State(api): Shelf, parts: Parts) -> Result<Json<LogLines>, Problem> {
     blocking(&api, move |api| {
-        api.caller(&parts)?.may_operate()?;
+        api.caller(&parts)?.may_read_log()?;
         Ok(Json((api.shared.config().log.recent)()))
     })
     .await

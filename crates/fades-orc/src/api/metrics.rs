@@ -115,6 +115,26 @@ fn keys(page: &mut Page, api: &Api) -> Result<(), Problem> {
     let ends: Vec<_> = ends.collect();
     let help = "When a trusted key ends, seconds since 1970";
     page.gauge("key_expiry_seconds", help, &lent(&ends));
+    let revocations = trust.revocations();
+    for (name, help, value) in [
+        (
+            "trust_version",
+            "Version of the table of trusted keys; 0 when nobody counts",
+            trust.version(),
+        ),
+        (
+            "revocations_counter",
+            "Counter of the list of revoked keys; 0 when there is none",
+            revocations.counter(),
+        ),
+        (
+            "revoked_keys",
+            "Keys that are trusted no longer, whatever the table says",
+            revocations.iter().len() as u64,
+        ),
+    ] {
+        page.gauge(name, help, &[(&[], value as f64)]);
+    }
     Ok(())
 }
 

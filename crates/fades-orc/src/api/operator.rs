@@ -1,6 +1,5 @@
 //! What an operator asks: resources, sources, the node itself.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -19,7 +18,7 @@ use super::problem::{BUSY, FAILED, MALFORMED, UNREADABLE};
 use super::server::{Api, Shelf, blocking, body, name};
 use super::types::{
     BODY_MAX, BrokerInfo, CgroupInfo, CourierInfo, EndingKey, NodeInfo, PreviewRequest, Previews,
-    Problem, ReceiverInfo, Resources, ShellsInfo,
+    Problem, ReceiverInfo, Resources, ShellsInfo, TrustState,
 };
 use crate::driver::{Ask, Input};
 use crate::store::Dispatched;
@@ -66,19 +65,38 @@ pub(super) fn confused() -> Problem {
     Problem::new(FAILED, "the broker answered something else than was asked")
 }
 
-async fn check_reader(api: &Arc<Api>, parts: Parts) -> Result<(), Problem> {
-    blocking(api, move |api| api.caller(&parts)?.may_plan()).await
-}
-
 /// `GET /v1/resources`
 pub(super) async fn resources(State(api): Shelf, parts: Parts) -> Result<Json<Resources>, Problem> {
-    check_reader(&api, parts).await?;
+    let services = blocking(&api, move |api| {
+        let caller = api.caller(&parts)?;
+        caller.may_plan()?;
+        caller.services()
+    });
+    let services = services.await?;
     match ask(&api, Ask::Resources).await? {
         BrokerReport::Resources {
             devices, recording, ..
-        } => Ok(Json(Resources { devices, recording })),
+        } => {
+            let all = Resources { devices, recording };
+            Ok(Json(match services {
+                None => all,
+                Some(services) => granted(&api, all, &services),
+            }))
+        }
         _ => Err(confused()),
     }
+}
+
+/// What is granted to any of these services, and nothing that tells of more.
+fn granted(api: &Api, all: Resources, services: &[Name]) -> Resources {
+    let grants = &api.current().grants;
+    let devices = all.devices.iter();
+    let devices: Vec<_> = devices
+        .filter_map(|d| grants.visible(services, d))
+        .collect();
+    let mut recording = all.recording;
+    recording.retain(|source, _| devices.iter().any(|d| d.source == *source));
+    Resources { devices, recording }
 }
 
 /// `POST /v1/sources/{name}/test`
@@ -88,7 +106,8 @@ pub(super) async fn test_source(
     parts: Parts,
 ) -> Result<Json<SourceReport>, Problem> {
     let source = name(&source)?;
-    blocking(&api, move |api| api.caller(&parts)?.may_read()).await?;
+    // It shows readings, whatever is granted to anybody.
+    blocking(&api, move |api| api.caller(&parts)?.may_operate()).await?;
     match ask(&api, Ask::TestSource(source)).await? {
         BrokerReport::Tested { report, .. } => report
             .map(|r| Json(*r))
@@ -104,7 +123,12 @@ pub(super) async fn preview(
 ) -> Result<Json<Previews>, Problem> {
     let (parts, content) = request.into_parts();
     let asked = Request::from_parts(parts.clone(), content);
-    blocking(&api, move |api| api.caller(&parts)?.may_read()).await?;
+    let caller = blocking(&api, move |api| {
+        let caller = api.caller(&parts)?;
+        caller.may_plan()?;
+        Ok(caller)
+    });
+    let caller = caller.await?;
     let bytes = body(asked, BODY_MAX).await?;
     let malformed = |e: &dyn std::fmt::Display| Problem::new(MALFORMED, format!("preview: {e}"));
     let wanted: PreviewRequest = serde_json::from_slice(&bytes).map_err(|e| malformed(&e))?;
@@ -118,7 +142,13 @@ pub(super) async fn preview(
         .try_for_each(Retrieve::check)
         .map_err(|e| malformed(&e))?;
     let now = api.shared.clock().now();
-    let dtos = wanted.retrieve.iter().map(|r| r.resolve(now)).collect();
+    let mut dtos: Vec<_> = wanted.retrieve.iter().map(|r| r.resolve(now)).collect();
+    if caller.may_operate().is_err() {
+        let services = caller.asks_for(wanted.service.as_ref())?;
+        let grants = &api.current().grants;
+        let allowed = grants.preview(&services, &wanted.retrieve, now)?;
+        plan::grant(&allowed, &mut dtos);
+    }
     match plan::preview(&api, wanted.service, dtos).await? {
         Ok(retrieve) => Ok(Json(Previews { retrieve })),
         Err(failure) => Err(Problem::new(UNREADABLE, failure.to_string())),
@@ -143,9 +173,11 @@ pub(super) fn describe(api: &Api) -> Result<NodeInfo, Problem> {
     let config = api.current();
     let tasks = api.store.counts();
     let functions = api.store.functions()?.len() as u64;
-    let trust = api.trust()?;
-    let development = trust.keys().iter().filter(|k| k.development);
+    let held = api.trusted.look()?;
+    let trust = &held.table;
     let now = api.shared.clock().now();
+    let development = trust.keys().iter().filter(|k| k.development);
+    let development = development.filter(|k| trust.usable(k, now).is_ok());
     let ending = trust.keys().iter().filter_map(|key| {
         let not_after = key.ends_soon(now)?;
         let name = key.name.clone();
@@ -176,6 +208,7 @@ pub(super) fn describe(api: &Api) -> Result<NodeInfo, Problem> {
         functions,
         development_keys: development.map(|k| k.name.clone()).collect(),
         ending_keys: ending.collect(),
+        trust: super::trust::state(api, &held),
         store_error: live.store_error.clone(),
         clock: live.clock.clone(),
         draining: live.draining,
@@ -201,6 +234,7 @@ fn for_services(api: &Api, info: NodeInfo, services: &[Name]) -> Result<NodeInfo
         tasks: api.store.counts_of(services)?,
         development_keys: Vec::new(),
         ending_keys: Vec::new(),
+        trust: TrustState::default(),
         ..info
     })
 }

@@ -7,6 +7,7 @@ use fades_task::message::BrokerReport;
 use fades_task::mtw::{Dto, Mtw};
 use fades_task::result::RetrievalFailure;
 use fades_trust::envelope::Envelope;
+use fades_trust::grant::{Allowed, Asked};
 use fades_trust::task::verify_task;
 
 use super::operator::{ask, confused};
@@ -24,9 +25,15 @@ pub(super) async fn plan(State(api): Shelf, request: Request) -> Result<Json<Pla
     let (mut plan, service, dtos) = blocking(&api, move |api| {
         let caller = api.caller(&parts)?;
         caller.may_plan()?;
-        let decided = decide(api, &bytes)?;
+        let mut decided = decide(api, &bytes)?;
         // Entries with `result` would show what its tasks answered.
         caller.may_read_of(&decided.1)?;
+        // What a node knows of its devices is for those who may read everything, and
+        // for whom it is granted.
+        let granted = decided.2.iter().all(|dto| dto.granted.is_some());
+        if !granted && caller.may_read().is_err() {
+            decided.2.clear();
+        }
         Ok(decided)
     })
     .await?;
@@ -57,6 +64,7 @@ pub(super) async fn preview(
 /// The decision, and what to ask the broker.
 fn decide(api: &Api, bytes: &[u8]) -> Result<(Plan, Name, Vec<Dto>), Problem> {
     let (signed, mut mtw, refusal) = read(api, bytes)?;
+    let now = api.shared.clock().now();
     let mut plan = Plan {
         refusal: refusal.map(|r| r.to_string()),
         signed,
@@ -69,7 +77,9 @@ fn decide(api: &Api, bytes: &[u8]) -> Result<(Plan, Name, Vec<Dto>), Problem> {
     if let Some(digest) = pin(api, &mut mtw)? {
         plan.function = Some(mtw.function.image.clone());
         let function = api.store.function(digest);
-        match admission::check(&mtw, digest, function.as_ref(), &api.current()) {
+        let vouched = admission::check_publisher(function.as_ref(), &*api.trust()?);
+        let checked = admission::check(&mtw, digest, function.as_ref(), &api.current(), now);
+        match vouched.and(checked) {
             Ok(isolations) => plan.isolation = isolations.first().copied(),
             Err(refusal) => {
                 plan.refusal.get_or_insert(refusal.to_string());
@@ -79,9 +89,25 @@ fn decide(api: &Api, bytes: &[u8]) -> Result<(Plan, Name, Vec<Dto>), Problem> {
         let refusal = Refusal::UnknownFunction(mtw.function.image.clone());
         plan.refusal.get_or_insert(refusal.to_string());
     }
-    let now = api.shared.clock().now();
-    let dtos = mtw.dtos(now, now);
+    let asked = Asked {
+        mtw: &mtw,
+        accepted: now,
+        at: now,
+    };
+    let mut dtos = mtw.dtos(now, now);
+    // How much is there is not told to whom an export bounds.
+    let decided = api.current().grants.decide(asked);
+    if let Some(allowed) = decided.ok().filter(|allowed| allowed.export().is_none()) {
+        grant(&allowed, &mut dtos);
+    }
     Ok((plan, mtw.task.service, dtos))
+}
+
+/// Has the broker look at what is granted and at nothing else.
+pub(super) fn grant(allowed: &Allowed, dtos: &mut [Dto]) {
+    for dto in dtos {
+        dto.granted = Some(allowed.for_dto(dto));
+    }
 }
 
 /// The task, whether it is signed, and why it would be refused for that.

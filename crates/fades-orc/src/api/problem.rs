@@ -5,10 +5,13 @@ use std::error::Error;
 use axum::http::{StatusCode, header};
 use axum::response::{AppendHeaders, IntoResponse, Response};
 
+use fades_trust::grant::NotGranted;
+
 use super::types::{PROBLEM_TYPE, Problem};
 use crate::admission::Refusal;
 use crate::driver::NotTaken;
 use crate::store::StoreError;
+use crate::trust::{NotTrusted, TrustProblem};
 
 /// An error and what lies behind it, in one line.
 pub(crate) fn chain(error: &dyn Error) -> String {
@@ -78,6 +81,11 @@ pub(super) const BUSY: Kind = (
     "busy",
     "The node cannot do this at the moment",
     StatusCode::SERVICE_UNAVAILABLE,
+);
+pub(super) const NOT_GRANTED: Kind = (
+    "not-granted",
+    "No grant of this node allows it",
+    StatusCode::FORBIDDEN,
 );
 pub(super) const OVER_LIMIT: Kind = (
     "over-limit",
@@ -151,17 +159,32 @@ impl From<fades_trust::refusal::Refusal> for Problem {
         let kind = match &refusal {
             R::Envelope(EnvelopeError::TooLarge { .. }) => TOO_LARGE,
             R::Envelope(_) | R::PayloadType { .. } | R::Payload { .. } | R::Mtw(_) => MALFORMED,
-            R::UnknownKey { .. } | R::Signature { .. } | R::KeyExpired { .. } => UNSIGNED,
+            R::UnknownKey { .. }
+            | R::Signature { .. }
+            | R::KeyExpired { .. }
+            | R::Revoked { .. }
+            | R::Development { .. }
+            | R::TooFewSignatures { .. } => UNSIGNED,
+            R::List(_) | R::Number { .. } => MALFORMED,
+            R::OldVersion { .. } | R::OldCounter { .. } | R::Forgets { .. } => CONFLICT,
             R::Role { .. } | R::Service { .. } | R::OtherRequest { .. } => FORBIDDEN,
             R::Audience { .. }
             | R::Expired { .. }
             | R::TooLong { .. }
+            | R::Table(_)
+            | R::LocksOut { .. }
             | R::NotPinned { .. }
             | R::ImageDigest { .. }
             | R::ImageSize { .. }
             | R::Architecture { .. } => REFUSED,
         };
         Self::new(kind, refusal.to_string())
+    }
+}
+
+impl From<NotGranted> for Problem {
+    fn from(missing: NotGranted) -> Self {
+        Self::new(NOT_GRANTED, missing.to_string())
     }
 }
 
@@ -174,10 +197,27 @@ impl From<NotTaken> for Problem {
     }
 }
 
+impl From<TrustProblem> for Problem {
+    fn from(problem: TrustProblem) -> Self {
+        Self::new(FAILED, problem.to_string())
+    }
+}
+
+impl From<NotTrusted> for Problem {
+    fn from(reason: NotTrusted) -> Self {
+        match reason {
+            NotTrusted::Refused(refusal) => refusal.into(),
+            NotTrusted::Problem(problem) => problem.into(),
+            NotTrusted::Store(error) => error.into(),
+        }
+    }
+}
+
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Trust(refusal) => refusal.into(),
+            Refusal::NotGranted(missing) => missing.into(),
             Refusal::QueueFull | Refusal::TooManyStanding => Self::new(BUSY, refusal.to_string()),
             Refusal::OverLimit(over) => {
                 let seconds = over.wait().0.div_ceil(1_000_000_000);

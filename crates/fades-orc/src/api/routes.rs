@@ -15,10 +15,10 @@ use super::server::Api;
 use super::types::{
     FunctionInfo, FunctionList, LIST_MAX, LogInfo, LogLines, LogSetting, Logs, NodeInfo, Plan,
     PreviewRequest, Previews, Publish, Reloaded, Resources, Scheduling, Snapshot, TaskDetail,
-    TaskList, TaskSummary,
+    TaskList, TaskSummary, TrustInfo, TrustTaken,
 };
 use super::{
-    backup, events, functions, logging, metrics, openapi, operator, plan, scheduling, tasks,
+    backup, events, functions, logging, metrics, openapi, operator, plan, scheduling, tasks, trust,
 };
 
 /// Makes the schema of a type.
@@ -96,6 +96,19 @@ fn envelope(_: &mut SchemaGenerator) -> Schema {
         "required": ["payloadType", "payload", "signatures"],
         "additionalProperties": false
     })
+}
+
+/// The same with the signatures of several.
+fn joint_envelope(generator: &mut SchemaGenerator) -> Schema {
+    let mut schema = envelope(generator);
+    schema.insert(
+        "description".to_owned(),
+        "A DSSE envelope with 1 to 16 Ed25519 signatures.".into(),
+    );
+    if let Some(most) = schema.pointer_mut("/properties/signatures/maxItems") {
+        *most = fades_trust::joint::SIGNATURES_MAX.into();
+    }
+    schema
 }
 
 fn envelope_or_task(generator: &mut SchemaGenerator) -> Schema {
@@ -394,6 +407,39 @@ pub(super) const ROUTES: &[Route] = &[
         answers: &[(200, Json(of::<Snapshot>))],
         problems: &[507],
         serve: || post(backup::snapshot),
+    },
+    Route {
+        method: "get",
+        path: "/v1/trust",
+        id: "show-trust",
+        means: "Whom the node trusts, and which keys are revoked.",
+        query: &[],
+        body: None,
+        answers: &[(200, Json(of::<TrustInfo>))],
+        problems: &[],
+        serve: || get(trust::show),
+    },
+    Route {
+        method: "put",
+        path: "/v1/trust",
+        id: "update-trust",
+        means: "Hands in a table of trusted keys that enough administrators signed.",
+        query: &[],
+        body: Some(Json(joint_envelope)),
+        answers: &[(200, Json(of::<TrustTaken>))],
+        problems: &[408, 409, 413, 422, 507],
+        serve: || put(trust::update),
+    },
+    Route {
+        method: "put",
+        path: "/v1/revocations",
+        id: "revoke-keys",
+        means: "Hands in a list of revoked keys that administrators signed.",
+        query: &[],
+        body: Some(Json(joint_envelope)),
+        answers: &[(200, Json(of::<TrustTaken>))],
+        problems: &[408, 409, 413, 422, 507],
+        serve: || put(trust::revoke),
     },
     Route {
         method: "get",

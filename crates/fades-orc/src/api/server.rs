@@ -15,7 +15,7 @@ use fades_task::time::Time;
 use tokio::net::{TcpListener, UnixListener};
 use tracing::error;
 
-use super::auth::{Caller, Nonces, TrustFile};
+use super::auth::{Caller, Nonces};
 use super::connection::{Door, LOCAL_MAX, REMOTE_MAX};
 use super::listen::Listeners;
 use super::page;
@@ -28,6 +28,7 @@ use crate::config::NodeConfig;
 use crate::driver::Input;
 use crate::shared::Shared;
 use crate::store::Store;
+use crate::trust::Trust;
 
 /// A body must have arrived within this time.
 const BODY_WITHIN: Duration = Duration::from_secs(30);
@@ -52,7 +53,7 @@ pub(crate) struct Api {
     pub(super) store: Arc<Store>,
     pub(super) shared: Arc<Shared>,
     pub(super) inputs: Sender<Input>,
-    pub(super) trust_file: Arc<TrustFile>,
+    pub(super) trusted: Arc<Trust>,
     pub(super) nonces: Nonces,
     pub(super) seats: Arc<Seats>,
     /// The node's own user.
@@ -65,7 +66,7 @@ impl Api {
         config: Arc<NodeConfig>,
         store: Arc<Store>,
         shared: Arc<Shared>,
-        trust_file: Arc<TrustFile>,
+        trusted: Arc<Trust>,
         inputs: Sender<Input>,
     ) -> Self {
         let now = shared.clock().now();
@@ -74,7 +75,7 @@ impl Api {
             store,
             shared,
             inputs,
-            trust_file,
+            trusted,
             nonces: Nonces::default(),
             seats: Seats::new(WATCHERS_MAX, WATCHERS_EACH),
             user: rustix::process::geteuid().as_raw(),

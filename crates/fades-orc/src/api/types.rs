@@ -21,6 +21,9 @@
 //! | `GET /v1/scheduling` | | [`Scheduling`] |
 //! | `POST /v1/reload` | | [`Reloaded`] |
 //! | `POST /v1/backup` | | [`Snapshot`] |
+//! | `GET /v1/trust` | | [`TrustInfo`] |
+//! | `PUT /v1/trust` | DSSE envelope of a trust update | [`TrustTaken`] |
+//! | `PUT /v1/revocations` | DSSE envelope of a revocation list | [`TrustTaken`] |
 //!
 //! Everything else is a [`Problem`] with the media type [`PROBLEM_TYPE`].
 
@@ -40,8 +43,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 mod scheduling;
+mod trust;
 
 pub use self::scheduling::{Reloaded, Scheduling, ServiceUse};
+pub use self::trust::{RevokedKey, TrustInfo, TrustKeyInfo, TrustState, TrustTaken};
 
 /// Longest body of a request, bytes, but for `POST /v1/functions`.
 pub const BODY_MAX: usize = fades_trust::envelope::ENVELOPE_MAX;
@@ -259,6 +264,8 @@ pub struct FunctionInfo {
     pub size: Size,
     /// Name of the trusted key that signed it.
     pub signer: Name,
+    /// Id of that key.
+    pub signer_key: Digest,
     /// When it came to this node.
     pub published: Time,
     /// When a run of it was last started, to the minute.
@@ -379,6 +386,9 @@ pub struct NodeInfo {
     /// Trusted keys that end within 30 days, and those that have ended.
     #[serde(default)]
     pub ending_keys: Vec<EndingKey>,
+    /// Which table of keys is in force, and what is revoked.
+    #[serde(default)]
+    pub trust: TrustState,
     /// Why the store cannot be written at the moment, when it cannot.
     pub store_error: Option<String>,
     /// Why schedules wait for the clock, when it is not set.

@@ -10,9 +10,10 @@ use crate::api::types::Reloaded;
 
 /// What a node takes while it runs, by the fields of `node.toml`; a field that
 /// ends with a dot stands for all in its table.
-const LIVE: [&str; 7] = [
+const LIVE: [&str; 8] = [
     "queue.",
     "limits.",
+    "grant.",
     "node.parallel",
     "node.memory",
     "node.limits.",
@@ -51,6 +52,7 @@ impl NodeConfig {
         let mut taken = self.clone();
         taken.order = new.order;
         taken.allowances = new.allowances.clone();
+        taken.grants = new.grants.clone();
         taken.parallel = new.parallel;
         taken.memory = new.memory;
         taken.caps = new.caps;
@@ -123,6 +125,7 @@ mod tests {
         for live in [
             "queue.policy",
             "limits.air.runs",
+            "grant.air.kinds",
             "node.parallel",
             "node.limits.memory",
             "node.tls.key-file",

@@ -11,6 +11,7 @@ use fades_task::mtw::Mtw;
 use fades_task::quantity::Duration;
 use fades_task::result::RetrievalFailure;
 use fades_task::time::Time;
+use fades_trust::grant::Asked;
 
 use super::Rules;
 use super::outbox::StoredParcel;
@@ -93,6 +94,15 @@ impl Task {
         self.parent.as_ref().filter(|_| self.mtw.window.is_some())
     }
 
+    /// What it asks of a node.
+    pub(super) fn request(&self) -> Asked<'_> {
+        Asked {
+            mtw: &self.mtw,
+            accepted: self.accepted,
+            at: self.due.unwrap_or(self.accepted),
+        }
+    }
+
     pub(super) fn id(&self) -> &Name {
         &self.mtw.task.id
     }
@@ -119,6 +129,14 @@ pub enum Event {
         /// The task.
         id: Name,
         /// Who asks.
+        by: String,
+    },
+    /// Whoever vouched for a task is trusted no longer: it ends. The task whose place
+    /// it had taken stands again.
+    Revoke {
+        /// The task.
+        id: Name,
+        /// Which key, and why.
         by: String,
     },
     /// A tender has something to say.

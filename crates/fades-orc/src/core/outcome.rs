@@ -61,6 +61,8 @@ const fn state_of(failure: &Failure) -> TaskState {
         | Failure::Isolation { .. }
         | Failure::Image { .. }
         | Failure::TooLate
+        | Failure::NotGranted { .. }
+        | Failure::Withheld { .. }
         | Failure::Withdrawn { .. }
         | Failure::Attempts { .. } => TaskState::Failed,
     }
@@ -142,10 +144,14 @@ impl Run {
                 (Vec::new(), Vec::new(), None)
             }
         };
+        // Before anything of it is left out.
         let used = Used {
             cpu: Duration(result.cpu_us.saturating_mul(1_000)),
             bytes: Size(result.answer_bytes + result.readings_bytes),
         };
+        if let Some(export) = self.allowed.export() {
+            export.reduce(&mut result);
+        }
         Effect::Commit(Box::new(Commit {
             run: Some(self.id),
             charge: quota.spend(&result.service, used),

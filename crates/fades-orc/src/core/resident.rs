@@ -15,6 +15,7 @@ use std::collections::HashMap;
 use fades_task::identity::Name;
 use fades_task::limits::Isolation;
 use fades_task::quantity::{Duration, Size};
+use fades_trust::grant::Allowed;
 
 use super::queue::Fit;
 use super::room::Room;
@@ -90,13 +91,14 @@ impl Core {
         &mut self,
         now: Now,
         id: RunId,
-        waiting: Waiting,
+        (waiting, allowed): (Waiting, Allowed),
         effects: &mut Vec<Effect>,
     ) {
         let Some(run) = self.runs.get_mut(&id) else {
             return;
         };
         run.resume(waiting, now);
+        run.allowed = allowed;
         effects.push(super::run::More::StuckTimer.at(now.tick, run));
         self.room.wake(run.need);
         let service = run.task.service().clone();

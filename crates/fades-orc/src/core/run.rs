@@ -4,10 +4,12 @@
 use fades_task::cbor;
 use fades_task::coverage::Coverage;
 use fades_task::exit::{Clock, Exit};
+use fades_task::export::Answered;
 use fades_task::limits::Isolation;
 use fades_task::message::{Ended, Refused};
-use fades_task::quantity::Duration;
+use fades_task::quantity::{Duration, Size};
 use fades_task::result::{Failure, RetrievalFailure};
+use fades_trust::grant::Allowed;
 
 use super::outcome::Answer;
 use super::{
@@ -97,6 +99,8 @@ impl More {
 pub(super) struct Run {
     pub(super) id: RunId,
     pub(super) task: Task,
+    /// What it may do.
+    pub(super) allowed: Allowed,
     /// What it takes until it is gone.
     pub(super) need: Need,
     pub(super) accepted: Tick,
@@ -121,9 +125,15 @@ pub(super) struct Run {
 }
 
 impl Run {
-    pub(super) fn new(id: RunId, waiting: Waiting, now: Now, capacity: &Capacity) -> Self {
+    pub(super) fn new(
+        id: RunId,
+        (waiting, allowed): (Waiting, Allowed),
+        now: Now,
+        capacity: &Capacity,
+    ) -> Self {
         Self {
             id,
+            allowed,
             need: waiting.task.need(capacity),
             task: waiting.task,
             accepted: waiting.accepted,
@@ -352,6 +362,25 @@ impl Run {
                 checkpoint,
             }),
             (false, Err(e)) => wrong(format!("its answer is no deterministic CBOR: {e}")),
+        }
+    }
+
+    /// The answer, if its grant lets it leave the node. `today`: bytes of the service's
+    /// answers of the day.
+    pub(super) fn may_leave(&self, answer: Answer, today: Size) -> Settled {
+        let readings = answer.readings.len() as u64;
+        let answered = Answered {
+            value: answer.value.as_ref(),
+            bytes: readings + answer.cbor.len() as u64,
+            readings,
+            today: today.0,
+        };
+        let checked = self.allowed.export().map(|export| export.check(answered));
+        match checked {
+            None | Some(Ok(())) => Settled::Answered(answer),
+            Some(Err(reason)) => Settled::Failed(Failure::Withheld {
+                reason: format!("grant {}: {reason}", self.allowed.grant),
+            }),
         }
     }
 

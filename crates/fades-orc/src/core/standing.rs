@@ -131,8 +131,27 @@ impl Standings {
         None
     }
 
-    /// Gives its place back to the task before `id`, which ends.
-    pub(super) fn give_back(&mut self, now: Now, id: &Name, effects: &mut Vec<Effect>) {
+    /// The open run of a task.
+    pub(super) fn run_of(&self, id: &Name) -> Option<&Name> {
+        let run = self.runs.iter().find(|(_, task)| *task == id);
+        run.map(|(run, _)| run)
+    }
+
+    /// Whether another task waits for the place of this one.
+    pub(super) fn has_previous(&self, id: &Name) -> bool {
+        self.held.contains_key(id)
+    }
+
+    /// Gives its place back to the task before `id`, which ends: for that reason, or
+    /// because its runs failed.
+    pub(super) fn give_back(
+        &mut self,
+        now: Now,
+        id: &Name,
+        failure: Option<&Failure>,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.unplan(id);
         let Some(Standing {
             task,
             done,
@@ -146,10 +165,10 @@ impl Standings {
             return;
         };
         let previous = before.id().clone();
-        let failure = Failure::Withdrawn {
+        let failure = failure.cloned().unwrap_or_else(|| Failure::Withdrawn {
             failures,
             previous: previous.clone(),
-        };
+        });
         effects.push(outcome::over(&task, now, Some(failure)));
         // What the other one was to run is not run again.
         effects.push(Effect::Return {
@@ -170,8 +189,7 @@ impl Standings {
     pub(super) fn remove(&mut self, id: &Name) -> Option<(Task, Option<Name>)> {
         self.unplan(id);
         let standing = self.tasks.remove(id)?;
-        let run = self.runs.iter().find(|(_, task)| *task == id);
-        Some((standing.task, run.map(|(run, _)| run.clone())))
+        Some((standing.task, self.run_of(id).cloned()))
     }
 
     fn plan(&mut self, now: Now, id: &Name) {

@@ -55,6 +55,7 @@ impl Story {
             capacity,
             order,
             allowances,
+            grants: crate::samples::grants(),
         };
         let mut story = Self {
             core: Core::new(rules, Zone::default(), None),

@@ -8,17 +8,20 @@ use std::time::Duration;
 use fades_task::courier::{CourierReport, CourierRequest, Parcel, Verdict};
 use fades_task::identity::Name;
 use fades_task::logging::LogLevel;
+use fades_trust::envelope::PayloadType;
+use fades_trust::joint::JointEnvelope;
+use fades_trust::task::Audience;
 use fades_wire::spawn::Child;
 use fades_wire::{Channel, Frame};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use tracing::warn;
 
 use super::{Input, ReplyTo, Submission};
-use crate::api::auth::TrustFile;
 use crate::api::types::Problem;
 use crate::config::CourierConfig;
 use crate::shared::Shared;
 use crate::store::Store;
+use crate::trust::Trust;
 
 /// A courier that reads nothing for this long is given up.
 const SEND_WITHIN: Duration = Duration::from_secs(5);
@@ -39,7 +42,7 @@ pub(super) struct Desk {
     /// Its configuration may change while the courier lives.
     pub(super) shared: Arc<Shared>,
     pub(super) store: Arc<Store>,
-    pub(super) trust: Arc<TrustFile>,
+    pub(super) trust: Arc<Trust>,
     pub(super) inputs: Sender<Input>,
     pub(super) life: u32,
 }
@@ -173,7 +176,15 @@ impl Desk {
             inputs: self.inputs.clone(),
         };
         let (config, now) = (self.shared.config(), self.shared.clock().now());
-        let trust = self.trust.table(&config.trust);
+        if changes_trust(envelope) {
+            let verdict = self.trust_letter(envelope);
+            return Input::Verdict {
+                life: self.life,
+                letter,
+                verdict,
+            };
+        }
+        let trust = self.trust.table().map_err(Problem::from);
         let submission = trust
             .and_then(|trust| Submission::read(envelope, &trust, &config, &self.store, now, reply));
         match submission {
@@ -188,6 +199,37 @@ impl Desk {
             },
         }
     }
+}
+
+impl Desk {
+    /// Takes what administrators signed, as the API does.
+    fn trust_letter(&self, envelope: &[u8]) -> Verdict {
+        let config = self.shared.config();
+        let node = Audience {
+            name: &config.name,
+            labels: &config.labels,
+        };
+        match self.trust.take(envelope, node, self.shared.clock().now()) {
+            Ok(taken) => {
+                // The driver that is about to end does it at its next start.
+                let _ = self.inputs.send(Input::Revoke { pass: 0 });
+                match taken.id() {
+                    Some(task) => Verdict::Taken { task },
+                    None => Verdict::Later {
+                        detail: "it has no name".to_owned(),
+                    },
+                }
+            }
+            Err(reason) => verdict(reason.into()),
+        }
+    }
+}
+
+/// Whether a letter is no task, but says whom to trust.
+fn changes_trust(envelope: &[u8]) -> bool {
+    let kinds = [PayloadType::Trust, PayloadType::Revocations];
+    let envelope = JointEnvelope::parse(envelope);
+    envelope.is_ok_and(|e| kinds.iter().any(|kind| kind.as_str() == e.payload_type()))
 }
 
 /// What a problem means for the letter that had it: the node's own troubles pass.

@@ -259,6 +259,7 @@ impl Driver {
         now: Now,
         submissions: Vec<Submission>,
     ) -> (Vec<Newcomer>, Vec<Submitter>) {
+        let submissions = self.still_vouched(submissions);
         let submissions = self.within_allowance(now, submissions);
         let once = |s: &&Submission| !s.task.mtw().stands();
         let tasks = submissions.iter().filter(once).map(|s| s.task.mtw());
@@ -295,6 +296,26 @@ impl Driver {
             });
         }
         (newcomers, submitters)
+    }
+
+    /// Those whose key was not revoked since they were admitted.
+    fn still_vouched(&self, submissions: Vec<Submission>) -> Vec<Submission> {
+        let revocations = self.trust.revocations();
+        let mut vouched = Vec::with_capacity(submissions.len());
+        for submission in submissions {
+            match revocations.find(submission.task.key()) {
+                None => vouched.push(submission),
+                Some(revoked) => {
+                    let refusal = fades_trust::refusal::Refusal::Revoked {
+                        key: submission.task.signer().to_string(),
+                        since: revoked.since,
+                        reason: revoked.reason.clone(),
+                    };
+                    submission.reply.tell(Err(Refusal::Trust(refusal).into()));
+                }
+            }
+        }
+        vouched
     }
 
     /// Those that their service may hand in now; the others are refused. The

@@ -29,6 +29,9 @@ export function findings({ node, health }) {
   if (courier) couriers(courier, say);
   if (node["development-keys"].length > 0) say("keys", "better", `development keys are trusted: ${node["development-keys"].join(", ")}`);
   for (const key of node["ending-keys"]) say("keys", "better", `key ${key.name} ${Date.parse(key["not-after"]) < Date.now() ? "ended" : "ends"} on ${key["not-after"].slice(0, 10)}: trust another in its place`);
+  const { trust } = node;
+  if (trust.restored) say("trust", "better", `restored from a backup of ${trust.restored.slice(0, 10)}: hand in the newest table and revocations`);
+  else if (trust.version + trust.counter > 0) say("trust", "good", `table of keys ${trust.version}, ${count(trust.revoked)} keys revoked (list ${trust.counter})`);
   return all;
 }
 

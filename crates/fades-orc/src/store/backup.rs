@@ -97,6 +97,7 @@ impl Store {
         if again {
             return Ok(taken);
         }
+        self.note_restored(made)?;
         let at = at.max(made);
         let by = format!("the restore of a backup of {made}: it may have run since");
         let endings: Vec<Ending> = open.into_iter().filter_map(|t| ended(t, at, &by)).collect();

@@ -9,6 +9,7 @@ use fades_task::quantity::Size;
 use fades_task::result::{Failure, TaskResult, TaskState};
 use fades_task::time::Time;
 use fades_trust::envelope::Envelope;
+
 use fades_trust::function::VerifiedFunction;
 use rusqlite::types::{FromSql, FromSqlError};
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
@@ -653,12 +654,21 @@ pub(super) fn upsert_function(
     )
 }
 
+/// The key that signed a function, out of its envelope.
+fn signer_key(row: &Row<'_>) -> rusqlite::Result<Digest> {
+    let envelope: String = row.get("envelope")?;
+    let envelope = Envelope::parse(envelope.as_bytes());
+    let envelope = envelope.map_err(|e| FromSqlError::Other(Box::new(e)))?;
+    Ok(envelope.key)
+}
+
 fn as_function(row: &Row<'_>) -> rusqlite::Result<FunctionInfo> {
     Ok(FunctionInfo {
         name: text(row, "name")?,
         digest: text::<Digest>(row, "digest")?,
         size: Size(row.get::<_, i64>("size")?.unsigned_abs()),
         signer: text(row, "signer")?,
+        signer_key: signer_key(row)?,
         published: Time(row.get("published")?),
         last_use: time(row, "last_use")?,
         symbols: row.get("symbols")?,

@@ -6,6 +6,8 @@ mod client;
 mod contract;
 mod deaths;
 mod events;
+mod grants;
+mod keys;
 mod life;
 mod metrics;
 mod mutual;

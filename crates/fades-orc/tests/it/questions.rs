@@ -77,7 +77,7 @@ fn the_broker_is_asked_for_devices_and_sources() {
     let site = Site::new();
     let node = site.start();
     let resources: Resources = node.get("/v1/resources").json();
-    assert!(resources.devices.is_empty());
+    assert_eq!(resources.devices[0].series.len(), 2);
     let recording: Vec<_> = resources.recording.into_iter().collect();
     let [(source, hall)] = recording.as_slice() else {
         panic!("{recording:?}")

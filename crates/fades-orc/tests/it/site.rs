@@ -92,7 +92,10 @@ impl Site {
         }
         let site = Self {
             folder,
-            settings: json!({ "parallel": 2, "sources": {} }),
+            settings: json!({ "parallel": 2, "sources": {}, "grants": { "all": {
+                "services": ["*"], "functions": ["*"], "history": "any", "live": true,
+                "previews": true, "destinations": ["*"],
+            } } }),
         };
         std::fs::write(site.path("trust.toml"), trust.to_toml()).unwrap();
         site

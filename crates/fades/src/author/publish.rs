@@ -14,7 +14,7 @@ use crate::ask::client::Client;
 use crate::ask::render;
 use crate::cli::shared::{NodeChoice, Output};
 use crate::keys::file;
-use crate::keys::image::{self, ImageFile};
+use crate::keys::image;
 use crate::problem::{Attempt, Outcome, Problem};
 use crate::session::Session;
 
@@ -46,7 +46,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Outcome, Problem> {
             .or_problem(|| format!("cannot read {}", path.display()))?,
         None => sign_function(&image.statement, &key(args, &client, session)?).to_json(),
     };
-    let (info, again) = upload(image, envelope, &client)?;
+    let (info, again) = upload(&image.bytes, image.symbols, envelope, &client)?;
     let node = &client.target.name;
     session.talk(&match again {
         true => format!("node {node} had {} already", info.name),
@@ -73,15 +73,16 @@ fn key(args: &Args, client: &Client, session: &Session) -> Result<SecretKey, Pro
 }
 
 /// Uploads; whether the node had it before.
-fn upload(
-    image: ImageFile,
+pub(super) fn upload(
+    image: &[u8],
+    symbols: Option<String>,
     envelope: String,
     client: &Client,
 ) -> Result<(FunctionInfo, bool), Problem> {
     let body = Publish {
         envelope,
-        image: STANDARD.encode(&image.bytes),
-        symbols: image.symbols,
+        image: STANDARD.encode(image),
+        symbols,
     };
     let body = serde_json::to_vec(&body).or_problem(|| "cannot write the request".to_owned())?;
     let reply = client.send(

@@ -10,7 +10,10 @@ use super::Cli;
 
 /// Headings, and the subcommands below them.
 const GROUPS: [(&str, &[&str]); 4] = [
-    ("Write a function", &["new", "build", "test", "publish"]),
+    (
+        "Write a function",
+        &["new", "build", "test", "publish", "push", "pull", "inspect"],
+    ),
     (
         "Ask a question",
         &["submit", "ps", "show", "result", "logs", "cancel"],
@@ -21,6 +24,7 @@ const GROUPS: [(&str, &[&str]); 4] = [
             "init",
             "node",
             "config",
+            "grants",
             "source",
             "resources",
             "read",
@@ -35,7 +39,7 @@ const GROUPS: [(&str, &[&str]); 4] = [
             "demo",
         ],
     ),
-    ("Trust", &["key", "sign", "verify"]),
+    ("Trust", &["key", "trust", "sign", "verify"]),
 ];
 
 /// Subcommands outside of the four groups.
@@ -99,6 +103,24 @@ Examples:
   fades publish target/fades/overheat.fades
   fades publish overheat.fades --as room-overheat --node harbour-07";
 
+pub(super) const PUSH: &str = "\
+Examples:
+  fades push overheat.fades registry.example/air/overheat:1.0 --key publisher
+  fades push overheat.fades oci:stick:1.0
+
+Passwords are those that other tools for registries keep in their auth file. A
+registry without TLS is named with http:// in front.";
+
+pub(super) const PULL: &str = "\
+Examples:
+  fades pull registry.example/air/overheat:1.0 --out images
+  fades pull oci:stick:1.0 --publish --folder harbour-07";
+
+pub(super) const INSPECT: &str = "\
+Examples:
+  fades inspect target/fades/overheat.fades
+  fades inspect registry.example/air/overheat:1.0 -o json";
+
 pub(super) const SUBMIT: &str = "\
 Examples:
   fades submit overheat --kind temperature --last 24h --param limit=27 --wait
@@ -139,7 +161,7 @@ Examples:
 pub(super) const INIT: &str = "\
 Examples:
   fades init harbour-07            a folder with node.toml, keys and sample data
-  fades init /srv/fades --name harbour-07";
+  fades init /srv/fades --name harbour-07 --production    no development keys";
 
 pub(super) const NODE: &str = "\
 Examples:
@@ -152,6 +174,12 @@ Examples:
   fades config show                every value, and where it comes from
   fades config reload              the running node takes what needs no restart
   fades config log debug --for 10m";
+
+pub(super) const GRANTS: &str = "\
+Examples:
+  fades grants list
+  fades grants check air.toml      each condition of each grant; ends with 1 when refused
+  fades grants check air.toml --service city-air -o json";
 
 pub(super) const SOURCE: &str = "\
 Examples:
@@ -219,6 +247,16 @@ Examples:
   fades key list
   fades key trust alice.pub --role submit --role read --service city-air";
 
+pub(super) const TRUST: &str = "\
+Examples:
+  fades trust show
+  fades trust draft next.toml --for harbours     the table in force, to be edited
+  fades trust sign next.toml --key root1         writes next.dsse
+  fades trust sign next.dsse --key root2         adds a signature
+  fades trust update next.dsse
+  fades trust revoke city --reason 'laptop stolen' --key root1
+  fades trust update revocations-1.dsse";
+
 pub(super) const SIGN: &str = "\
 Examples:
   fades sign air.toml --key alice          writes air.dsse
@@ -227,7 +265,8 @@ Examples:
 pub(super) const VERIFY: &str = "\
 Examples:
   fades verify air.dsse
-  fades verify overheat.dsse --image target/fades/overheat.fades --trust trust.toml";
+  fades verify overheat.dsse --image target/fades/overheat.fades --trust trust.toml
+  fades verify next.dsse --trust trust.toml      what administrators signed";
 
 pub(super) const COMPLETIONS: &str = "\
 Examples:

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use fades_abi::note::FLAG_CHECKPOINTS;
 use fades_build::{Built, image_from_elf};
 use fades_task::identity::Name;
 use fades_trust::function::{Architecture, FunctionStatement, ImageFormat, image_digest};
@@ -21,6 +22,12 @@ pub(crate) struct ImageFile {
     pub(crate) symbols: Option<String>,
     /// What is signed.
     pub(crate) statement: FunctionStatement,
+    /// Least memory with which it works, bytes, when its author says so.
+    pub(crate) memory: Option<u64>,
+    /// Its stack, bytes.
+    pub(crate) stack: u64,
+    /// It can be stopped and gone on with.
+    pub(crate) checkpoints: bool,
 }
 
 /// Whether a file is a program and not a text.
@@ -58,6 +65,9 @@ pub(crate) fn read(path: &Path, name: Option<&Name>) -> Result<ImageFile, Proble
         created: Some(now()),
     };
     Ok(ImageFile {
+        memory: Some(built.note.memory_min.get()).filter(|m| *m > 0),
+        stack: built.note.stack.get(),
+        checkpoints: built.note.flags.get() & FLAG_CHECKPOINTS != 0,
         symbols: symbols(path, &built)?,
         bytes: built.image,
         statement,

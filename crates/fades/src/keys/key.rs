@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use fades_task::identity::Name;
+use fades_orc::api::types::TrustInfo;
+use fades_task::identity::{Digest, Name};
 use fades_task::time::Time;
 use fades_trust::trust::{Role, TrustStore, TrustedKey};
 use serde::Serialize;
 
 use super::file;
+use crate::ask::client::Client;
 use crate::ask::render::table::{Column, Table};
 use crate::ask::target;
 use crate::cli::shared::Output;
@@ -51,7 +53,7 @@ struct TrustArgs {
         long = "role",
         required = true,
         value_name = "ROLE",
-        value_parser = PossibleValuesParser::new(["publish", "submit", "read"]).map(|w| role(&w))
+        value_parser = PossibleValuesParser::new(Role::ALL.map(|r| r.0)).map(|w| role(&w))
     )]
     roles: Vec<Role>,
     /// A service that the key speaks for, with the role submit
@@ -69,11 +71,9 @@ struct TrustArgs {
 }
 
 fn role(word: &str) -> Role {
-    match word {
-        "publish" => Role::Publish,
-        "submit" => Role::Submit,
-        _ => Role::Read,
-    }
+    // The parser lets no other word through.
+    let named = Role::ALL.iter().find(|(known, _)| *known == word);
+    named.map_or(Role::Read, |(_, role)| *role)
 }
 
 /// Carries out `fades key`.
@@ -121,6 +121,7 @@ fn list(folder: Option<&Path>, output: &Output, session: &Session) -> Result<Out
         session.data(&crate::ask::render::json(&listed))?;
         return Ok(Outcome::Done);
     }
+    let held = in_force(folder);
     let mut table =
         Table::new(["KEY", "ID", "TRUSTED BY NODE FOR", "SERVICES", ""].map(Column::left));
     for key in &listed {
@@ -137,6 +138,7 @@ fn list(folder: Option<&Path>, output: &Output, session: &Session) -> Result<Out
             let word = if until <= now() { "ended" } else { "until" };
             remarks.push(format!("{word} {until}"));
         }
+        remarks.extend(held.as_ref().and_then(|info| not_in_force(key, info)));
         let id = key.id.trim_start_matches("sha256:")[..12].to_owned();
         table.row([
             key.name.clone(),
@@ -147,10 +149,28 @@ fn list(folder: Option<&Path>, output: &Output, session: &Session) -> Result<Out
         ]);
     }
     session.data(&table.text(session))?;
+    if let Some(info) = held {
+        let state = &info.state;
+        if state.version > 0 || state.counter > 0 {
+            session.talk(&format!("in force: {}", super::trust::in_short(state)));
+        }
+    }
     if listed.is_empty() {
         session.talk("no keys yet; make one with: fades key new NAME");
     }
     Ok(Outcome::Done)
+}
+
+/// Why a line of the file is not what the node goes by, if it is not.
+fn not_in_force(key: &Listed, info: &TrustInfo) -> Option<String> {
+    if key.place != "node" {
+        return None;
+    }
+    if info.revoked.iter().any(|r| r.key.to_string() == key.id) {
+        return Some("revoked".to_owned());
+    }
+    let known = info.keys.iter().any(|k| k.id.to_string() == key.id);
+    (!known).then(|| "not in the table in force".to_owned())
 }
 
 fn own((name, public): (String, fades_trust::key::PublicKey)) -> Listed {
@@ -208,13 +228,43 @@ fn trust(args: &TrustArgs, session: &Session) -> Result<Outcome, Problem> {
         development: false,
         not_after: args.not_after,
     };
-    let name = key.name.clone();
+    let (name, id) = (key.name.clone(), key.public.id());
     add(&folder, key)?;
-    session.talk(&format!(
-        "the node in {} trusts {name} from now on",
-        folder.display()
-    ));
+    let folder = folder.display();
+    match in_force(args.folder.as_deref()).filter(|info| !takes(info, id)) {
+        None => session.talk(&format!("the node in {folder} trusts {name} from now on")),
+        Some(info) => session.talk(&format!(
+            "{name} is in {folder}/{TRUST_FILE}, and NOT trusted: {}",
+            why_not(&info, id)
+        )),
+    }
     Ok(Outcome::Done)
+}
+
+/// What the node in a folder goes by, if it runs.
+fn in_force(folder: Option<&Path>) -> Option<TrustInfo> {
+    let folder = target::node_folder(folder)?;
+    let client = target::of_folder(&folder).and_then(Client::new);
+    client.and_then(|c| c.get("/v1/trust")).ok()
+}
+
+fn takes(info: &TrustInfo, id: Digest) -> bool {
+    let key = info.keys.iter().find(|key| key.id == id);
+    key.is_some_and(|key| key.refused.is_none())
+}
+
+fn why_not(info: &TrustInfo, id: Digest) -> String {
+    let key = info.keys.iter().find(|key| key.id == id);
+    match key.and_then(|key| key.refused.clone()) {
+        Some(refused) => refused,
+        None => format!(
+            "version {0} of the table is in force, which administrators signed: have them sign \
+             the next (fades trust draft), or write version = {1} at the head of {TRUST_FILE} \
+             if the file shall replace it",
+            info.state.version,
+            info.state.version + 1
+        ),
+    }
 }
 
 fn name_of(key: &str) -> Result<Name, Problem> {
@@ -244,8 +294,8 @@ pub(crate) fn add(folder: &Path, key: TrustedKey) -> Result<(), Problem> {
 }
 
 /// Replaces a file's content so that a reader sees the old or the new.
-fn replace(path: &Path, text: &str) -> std::io::Result<()> {
-    let draft = path.with_extension("toml.new");
+pub(super) fn replace(path: &Path, text: &str) -> std::io::Result<()> {
+    let draft = path.with_extension("new");
     let mut file = std::fs::File::create(&draft)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;

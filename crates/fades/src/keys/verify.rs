@@ -10,9 +10,12 @@ use fades_task::identity::Name;
 use fades_task::mtw::Mtw;
 use fades_trust::envelope::{Envelope, PayloadType};
 use fades_trust::function::{FunctionStatement, verify_function};
+use fades_trust::joint::JointEnvelope;
 use fades_trust::key::PublicKey;
+use fades_trust::revocation::verify_revocations;
 use fades_trust::task::{Audience, verify_task};
 use fades_trust::trust::{Role, TrustStore, TrustedKey};
+use fades_trust::update::verify_update;
 
 use super::{file, key};
 use crate::ask::target;
@@ -21,7 +24,7 @@ use crate::session::{Session, now};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// A signed task or the envelope of an image
+    /// A signed task, the envelope of an image, or what administrators signed
     file: PathBuf,
     /// The image that the envelope speaks of; the .fades file beside it otherwise
     #[arg(long, value_name = "FILE")]
@@ -40,6 +43,11 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Outcome, Problem> {
     let refused = |reason: String| {
         Problem::refused(format!("{} is not to be trusted", args.file.display())).reason(reason)
     };
+    if let Some(envelope) = joint(&bytes) {
+        let words = governing(args, &envelope, session)?.map_err(refused)?;
+        session.talk(&format!("good: {words}"));
+        return Ok(Outcome::Done);
+    }
     let envelope = Envelope::parse(&bytes).map_err(|e| refused(e.to_string()))?;
     let checked = match envelope.payload_type == PayloadType::Function.as_str() {
         true => function(args, &envelope, session)?,
@@ -57,6 +65,53 @@ fn read(path: &Path) -> Result<Vec<u8>, Problem> {
         return Err(Problem::refused(cannot()).reason("it is larger than any envelope"));
     }
     std::fs::read(path).or_problem(cannot)
+}
+
+/// What administrators sign, if it is that.
+fn joint(bytes: &[u8]) -> Option<JointEnvelope> {
+    let kinds = [PayloadType::Trust, PayloadType::Revocations];
+    let envelope = JointEnvelope::parse(bytes).ok()?;
+    let named = |kind: &PayloadType| kind.as_str() == envelope.payload_type();
+    kinds.iter().any(named).then_some(envelope)
+}
+
+/// What is good about a table of keys or a list of revoked ones, or why it is not.
+/// Whether it goes on from what a node has is for the node to say.
+fn governing(
+    args: &Args,
+    envelope: &JointEnvelope,
+    session: &Session,
+) -> Result<Result<String, String>, Problem> {
+    let store = keys(args, Vec::new(), session)?;
+    let by = |signers: &[Name]| {
+        let names: Vec<&str> = signers.iter().map(Name::as_str).collect();
+        names.join(", ")
+    };
+    if envelope.payload_type() == PayloadType::Revocations.as_str() {
+        let verified = verify_revocations(envelope, &store, now());
+        return Ok(verified.map_err(|e| e.to_string()).map(|good| {
+            let revoked = good.revocations();
+            format!(
+                "revoked keys: {}, counter {}, signed by {}",
+                revoked.iter().len(),
+                revoked.counter(),
+                by(good.signers())
+            )
+        }));
+    }
+    let node = args
+        .r#for
+        .as_ref()
+        .map(|name| Audience { name, labels: &[] });
+    let verified = verify_update(envelope, &store, node, now());
+    Ok(verified.map_err(|e| e.to_string()).map(|good| {
+        format!(
+            "table of {} keys, version {}, signed by {}",
+            good.table().keys().len(),
+            good.table().version(),
+            by(good.signers())
+        )
+    }))
 }
 
 /// What is good about a function, or why it is not.

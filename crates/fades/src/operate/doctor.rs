@@ -5,7 +5,7 @@ mod host;
 
 use std::path::{Path, PathBuf};
 
-use fades_orc::api::types::{CgroupInfo, CourierInfo, NodeInfo, Scheduling};
+use fades_orc::api::types::{CgroupInfo, CourierInfo, NodeInfo, Scheduling, TrustState};
 use fades_task::identity::Name;
 use fades_task::limits::Isolation;
 use fades_task::quantity::Duration;
@@ -21,6 +21,7 @@ use crate::ask::render::number::count;
 use crate::ask::target;
 use crate::cli::shared::Output;
 use crate::keys::key;
+use crate::keys::trust::in_short;
 use crate::problem::{Outcome, Problem};
 use crate::session::{Ink, Session, now};
 use crate::settings::node_file::NodeFile;
@@ -190,7 +191,9 @@ fn node(folder: &Path) -> Vec<Finding> {
         ),
         Err(problem) => Finding::missing("node.toml", &problem),
     }];
+    let refused = NodeFile::read(folder).is_ok_and(|file| !file.node.development_keys);
     match key::read_trust(folder) {
+        Ok(store) if refused => findings.extend(keys(&store.refusing_development(), now())),
         Ok(store) => findings.extend(keys(&store, now())),
         Err(problem) => findings.push(Finding::missing("keys", &problem)),
     }
@@ -201,6 +204,7 @@ fn node(folder: &Path) -> Vec<Finding> {
 fn keys(store: &TrustStore, now: Time) -> Vec<Finding> {
     let mut findings = Vec::new();
     let development = store.keys().iter().filter(|key| key.development);
+    let development = development.filter(|key| store.usable(key, now).is_ok());
     let development: Vec<&str> = development.map(|key| key.name.as_str()).collect();
     if !development.is_empty() {
         findings.push(Finding::better(
@@ -310,6 +314,21 @@ pub(super) fn of_node(info: &NodeInfo) -> Vec<(&'static str, &'static str, Strin
     findings.into_iter().map(words).collect()
 }
 
+/// Which table of keys a running node goes by.
+fn trust(state: &TrustState) -> Finding {
+    let words = in_short(state);
+    match state.restored {
+        None => Finding::good("trust", words),
+        Some(made) => Finding::better(
+            "trust",
+            format!(
+                "{words}; restored from a backup of {made}: what was signed since may be missing"
+            ),
+            "fades trust update FILE, with the newest table and the newest list of revoked keys",
+        ),
+    }
+}
+
 fn running_node(info: &NodeInfo) -> Vec<Finding> {
     let tasks = info.tasks;
     let mut findings = vec![Finding::good(
@@ -325,6 +344,7 @@ fn running_node(info: &NodeInfo) -> Vec<Finding> {
             info.functions
         ),
     )];
+    findings.push(trust(&info.trust));
     findings.push(shells(info));
     findings.push(cgroup(&info.cgroup));
     if let Some(error) = &info.store_error {

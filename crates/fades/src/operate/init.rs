@@ -3,9 +3,10 @@
 //! ```text
 //! FOLDER/node.toml                      the configuration, commented
 //!        conf.d/                        more of it, on top
+//!               development.toml        grants the development key everything
 //!        trust.toml                     keys that the node trusts
 //!        keys/development-ask.key       signs tasks and requests of this host
-//!        keys/development-publish.key   signs functions
+//!        keys/development-publish.key   signs functions; neither with --production
 //!        sample/rooms.csv               a day of two rooms, to ask about
 //! ```
 
@@ -30,6 +31,9 @@ pub(crate) struct Args {
     /// Name of the node; that of the folder otherwise
     #[arg(long, value_name = "NAME")]
     name: Option<Name>,
+    /// For a node that others rely on: no development keys, and none taken
+    #[arg(long)]
+    production: bool,
 }
 
 /// Carries out `fades init`.
@@ -38,13 +42,20 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Outcome, Problem> {
         Some(name) => name.clone(),
         None => name_of(&args.folder)?,
     };
-    make(&args.folder, &name)?;
+    make(&args.folder, &name, args.production)?;
     let folder = args.folder.display();
     session.talk(&format!("made the node {name} in {folder}"));
-    session.talk(
-        "its keys are DEVELOPMENT KEYS: whoever can read the folder can ask and publish;\n\
-         before others rely on the node, replace them (fades key new, fades key trust)",
-    );
+    session.talk(&match args.production {
+        true => format!(
+            "it trusts nobody yet: each makes a key (fades key new NAME), then\n\
+             fades key trust NAME.pub --role submit --service SERVICE --folder {folder}"
+        ),
+        false => {
+            "its keys are DEVELOPMENT KEYS: whoever can read the folder can ask and publish;\n\
+                  before others rely on the node, replace them (fades key new, fades key trust)"
+                .to_owned()
+        }
+    });
     session.talk(&format!(
         "\nnext:  edit {folder}/node.toml, then\n       fades config check --folder {folder}\n       fades node {folder}"
     ));
@@ -65,7 +76,7 @@ fn name_of(folder: &Path) -> Result<Name, Problem> {
 }
 
 /// Makes the folder; refuses to touch one that is a node's already.
-pub(crate) fn make(folder: &Path, name: &Name) -> Result<(), Problem> {
+pub(crate) fn make(folder: &Path, name: &Name, production: bool) -> Result<(), Problem> {
     for file in [NodeFile::NAME, key::TRUST_FILE, "keys"] {
         let path = folder.join(file);
         if path.exists() {
@@ -87,13 +98,20 @@ pub(crate) fn make(folder: &Path, name: &Name) -> Result<(), Problem> {
     }
     write(&folder.join("sample/rooms.csv"), &sample())?;
     write(&folder.join(key::TRUST_FILE), TRUST_HEAD)?;
-    development_key(folder, target::DEVELOPMENT_ASK, &[Role::Submit, Role::Read])?;
-    development_key(folder, target::DEVELOPMENT_PUBLISH, &[Role::Publish])?;
+    let mut text = NODE_TOML.replace("NAME", name.as_str());
+    if production {
+        text = text.replace("# development-keys = false", "development-keys = false  ");
+    } else {
+        development_key(folder, target::DEVELOPMENT_ASK, &[Role::Submit, Role::Read])?;
+        development_key(folder, target::DEVELOPMENT_PUBLISH, &[Role::Publish])?;
+        let service = target::default_service()?;
+        write(
+            &folder.join("conf.d/development.toml"),
+            &DEVELOPMENT_TOML.replace("SERVICE", service.as_str()),
+        )?;
+    }
     // Last: a folder with this file is a node's.
-    write(
-        &folder.join(NodeFile::NAME),
-        &NODE_TOML.replace("NAME", name.as_str()),
-    )
+    write(&folder.join(NodeFile::NAME), &text)
 }
 
 fn development_key(folder: &Path, name: &str, roles: &[Role]) -> Result<(), Problem> {
@@ -141,8 +159,22 @@ fn sample() -> String {
 const TRUST_HEAD: &str = "\
 # Keys that this node trusts, and for what. `fades key trust` adds to this file.
 # Roles: publish (sign functions), submit (sign tasks for its services),
-# read (read tasks, results and resources).
+# read (read tasks, results and resources), audit (read what was done, and the
+# log; no readings), administer (sign the next table and revocations, operate).
+# threshold = 2                # so many administrators sign what changes this table
 ";
+
+const DEVELOPMENT_TOML: &str = r#"# The development key of this host may ask for everything. Remove this file together
+# with the key, before others rely on the node; write grants for those: docs/grants.md.
+
+[grant.development]
+services = ["SERVICE"]
+functions = ["*"]
+history = "any"
+live = true
+previews = true
+destinations = ["*"]
+"#;
 
 const NODE_TOML: &str = r#"# A FADES node. Files in conf.d/*.toml lie on top of this one.
 # `fades config check` checks it, `fades config show` says where each value
@@ -151,6 +183,7 @@ const NODE_TOML: &str = r#"# A FADES node. Files in conf.d/*.toml lie on top of 
 [node]
 name = "NAME"                  # tasks address the node by this name
 # labels = ["harbours"]        # ... or by one of these
+# development-keys = false     # take nothing that was signed with one
 # zone = "Europe/London"       # what a day is, for limits of a day
 # memory = "512MiB"            # of all functions that run at one time
 # batches = "1GiB"             # room for input that waits
@@ -174,6 +207,12 @@ name = "NAME"                  # tasks address the node by this name
 # rate = "60/min"              # tasks handed in
 # cpu = "600s"                 # a day
 # bytes = "100MiB"             # of answers, a day
+
+# [grant.city-air]             # what is granted to whom; without a grant a task is
+# services = ["city-air"]      # refused. conf.d/development.toml has one for this
+# functions = ["summary"]      # host's development key: docs/grants.md
+# kinds = ["pm*"]
+# history = "30d"
 
 # Where readings come from. `fades source test sample` reads the first rows.
 [source.sample]
@@ -199,7 +238,7 @@ mod tests {
     fn a_new_folder_is_a_valid_node_with_development_keys() {
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("harbour-07");
-        make(&folder, &"harbour-07".parse().unwrap()).unwrap();
+        make(&folder, &"harbour-07".parse().unwrap(), false).unwrap();
         let node = NodeFile::read(&folder).unwrap();
         assert_eq!(node.node.name.as_str(), "harbour-07");
         let keys = read_trust(&folder).unwrap();
@@ -209,11 +248,22 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_for_production_has_no_key_and_takes_no_development_key() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("harbour-07");
+        make(&folder, &"harbour-07".parse().unwrap(), true).unwrap();
+        let node = NodeFile::read(&folder).unwrap();
+        assert!(!node.node.development_keys);
+        assert!(read_trust(&folder).unwrap().keys().is_empty());
+        assert!(!folder.join("keys").exists());
+    }
+
+    #[test]
     fn a_folder_that_is_a_nodes_is_never_replaced() {
         let folder = tempfile::tempdir().unwrap();
-        make(folder.path(), &"a".parse().unwrap()).unwrap();
+        make(folder.path(), &"a".parse().unwrap(), false).unwrap();
         let before = std::fs::read(folder.path().join("trust.toml")).unwrap();
-        let error = make(folder.path(), &"a".parse().unwrap()).unwrap_err();
+        let error = make(folder.path(), &"a".parse().unwrap(), false).unwrap_err();
         assert!(error.text(str::to_owned).contains("is there already"));
         assert_eq!(
             std::fs::read(folder.path().join("trust.toml")).unwrap(),

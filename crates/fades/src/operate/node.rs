@@ -29,6 +29,9 @@ pub(crate) struct Args {
     /// The tender's program; the one beside this program otherwise
     #[arg(long, value_name = "FILE")]
     tender: Option<PathBuf>,
+    /// Take nothing that a development key signed, whatever node.toml says
+    #[arg(long)]
+    production: bool,
 }
 
 /// What is logged, and how.
@@ -120,6 +123,8 @@ struct Host {
     probe: Probe,
     program: PathBuf,
     credentials: Option<PathBuf>,
+    /// No development keys.
+    production: bool,
     /// What broker and courier log, too.
     log: LogChoice,
 }
@@ -133,6 +138,7 @@ impl Host {
             program: std::env::current_exe()
                 .or_problem(|| "cannot find this program".to_owned())?,
             credentials: session.env.credentials.clone(),
+            production: args.production,
             log: args.log,
         })
     }
@@ -172,6 +178,7 @@ fn config(folder: &Path, file: &NodeFile, host: &Host) -> Result<NodeConfig, Pro
         version: env!("CARGO_PKG_VERSION").to_owned(),
         folder: folder.join("state"),
         trust: folder.join(crate::keys::key::TRUST_FILE),
+        development_keys: node.development_keys && !host.production,
         socket: file.socket(folder),
         log: Logging {
             level: host.log.log,
@@ -198,6 +205,9 @@ fn config(folder: &Path, file: &NodeFile, host: &Host) -> Result<NodeConfig, Pro
         memory: node.memory,
         order: file.queue,
         allowances: file.limits.clone(),
+        grants: file
+            .grants()
+            .or_problem(|| "the grants cannot be used".to_owned())?,
         zone: node.zone.clone(),
         reread: None,
         drain: node.drain.as_std(),

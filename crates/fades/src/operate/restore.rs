@@ -103,6 +103,10 @@ fn tell(args: &Args, manifest: &Manifest, taken: TakenOver, session: &Session) {
             count(undelivered)
         ));
     } else {
+        session.talk(
+            "tables of keys and revocations that were signed since are not in it: \
+             fades trust update, once it runs (fades doctor says so until then)",
+        );
         if open > 0 {
             session.talk(&format!(
                 "{} tasks had not ended then and may have run since: they are cancelled \

@@ -15,11 +15,13 @@ use fades_orc::tls::TlsFiles;
 use fades_outside::connection::SecretFile;
 use fades_outside::secret::Secrets;
 use fades_task::allowance::Allowances;
+use fades_task::grant;
 use fades_task::identity::Name;
 use fades_task::limits::Limits;
 use fades_task::policy::Order;
 use fades_task::quantity::{Duration, Size};
 use fades_task::time::Zone;
+use fades_trust::grant::{GrantError, Grants};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +41,10 @@ pub(crate) struct NodeFile {
     /// a line of their own.
     #[schemars(default)]
     pub(crate) limits: Allowances,
+    /// What each service may ask for, by the names of the grants; without one,
+    /// nothing.
+    #[schemars(default)]
+    pub(crate) grant: grant::Grants,
     /// Where readings come from, by name.
     pub(crate) source: Sources,
     /// Inboxes and destinations, by name.
@@ -56,6 +62,8 @@ struct Unchecked {
     #[serde(default)]
     limits: Allowances,
     #[serde(default)]
+    grant: grant::Grants,
+    #[serde(default)]
     source: serde_json::Map<String, serde_json::Value>,
     inbox: Option<serde_json::Value>,
     destination: Option<serde_json::Value>,
@@ -70,6 +78,10 @@ pub(crate) struct NodePart {
     /// Further names that it answers to, such as one for all nodes of a kind.
     #[serde(default)]
     pub(crate) labels: Vec<Name>,
+    /// Take what is signed with development keys, which lie in the node's folder. A
+    /// node that others rely on says false.
+    #[serde(default = "development_keys")]
+    pub(crate) development_keys: bool,
     /// What a day is where `limits` say how much a service may use in one.
     #[serde(default)]
     pub(crate) zone: Zone,
@@ -148,6 +160,10 @@ pub(crate) struct TlsPart {
     pub(crate) revoked_file: Option<PathBuf>,
 }
 
+const fn development_keys() -> bool {
+    true
+}
+
 const fn memory() -> Size {
     Size(512 << 20)
 }
@@ -212,6 +228,7 @@ impl NodeFile {
             node,
             queue,
             limits,
+            grant,
             source,
             inbox,
             destination,
@@ -223,13 +240,23 @@ impl NodeFile {
             Sources::parse(&source.into()).map_err(|e| layers.field_problem(&e.to_string()))?;
         let places = Places::parse(inbox.as_ref(), destination.as_ref())
             .map_err(|e| layers.field_problem(&e.to_string()))?;
-        Ok(Self {
+        let file = Self {
             node,
             queue,
             limits,
+            grant,
             source,
             places,
-        })
+        };
+        file.grants()
+            .map_err(|e| layers.field_problem(&e.to_string()))?;
+        Ok(file)
+    }
+
+    /// Its grants, ready to decide.
+    pub(crate) fn grants(&self) -> Result<Grants, GrantError> {
+        let sources: Vec<Name> = self.source.0.keys().cloned().collect();
+        Grants::compile(&self.grant, &sources)
     }
 
     /// Dotted paths of the values that are others in `new`.
@@ -445,6 +472,15 @@ mod tests {
             ("[limits.air]\nrate = \"60\"", "60/min"),
             ("[limits.air]\ncpu = \"0s\"", "node.toml:4: limits.air.cpu"),
             ("[limits.air]\nbyte = \"1MiB\"", "did you mean `bytes`"),
+            ("[grant.a]\nservice = [\"s\"]", "did you mean `services`"),
+            (
+                "[grant.a]\nservices = [\"s\"]\nfunctions = [\"*\"]\nkinds = [\"a[b\"]",
+                "node.toml:6: grant.a.kinds: \"a[b\" is no glob",
+            ),
+            (
+                "[grant.a]\nservices = [\"s\"]\nfunctions = [\"*\"]\nhistory = \"all\"",
+                "no depth of time",
+            ),
             ("[queue]\npolicy = \"prioritty\"", "did you mean `priority`"),
             ("[queue]\nageing = \"soon\"", "no duration"),
             ("[queue]\nagein = \"1m\"", "did you mean `ageing`"),

@@ -107,6 +107,11 @@ fn certificates_made_as_documented_let_in_whom_they_name() {
             "city-air",
         ])
         .good();
+    stage.write(
+        "fades-node/conf.d/city.toml",
+        "[grant.city]\nservices = [\"city-air\"]\nfunctions = [\"summary\"]\nhistory = \"any\"\n",
+    );
+    stage.run(&["config", "reload"]).good();
     let config = format!(
         "default-node = \"here\"\n[node.here]\nurl = \"{address}\"\nca = \"../../tls/nodes.crt\"\n\
          cert = \"../../tls/city-air.crt\"\ncert-key = \"../../tls/city-air.key\"\n\
@@ -135,7 +140,7 @@ fn certificates_made_as_documented_let_in_whom_they_name() {
     );
     stage
         .run(&["source", "test", "sample"])
-        .said(1, &["urn:fades:reader"]);
+        .said(1, &["urn:fades:operator"]);
     // A task for a node that is known by its address is for the node of that name.
     let by_address = with(
         &[

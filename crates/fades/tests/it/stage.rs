@@ -132,20 +132,14 @@ impl Stage {
 
     /// Runs the command in the home; it must end by itself.
     pub(crate) fn run(&self, words: &[&str]) -> Ended {
-        let mut child = self
-            .command(words)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let out = reader(child.stdout.take().unwrap());
-        let err = reader(child.stderr.take().unwrap());
-        let status = wait(&mut child, words);
-        Ended {
-            code: status.code().unwrap_or(-1),
-            out: out.join().unwrap(),
-            err: err.join().unwrap(),
-        }
+        ended(self.command(words), words)
+    }
+
+    /// Runs a program in the home by another, which becomes it.
+    pub(crate) fn run_by(&self, launcher: &[&str], program: &str, words: &[&str]) -> Ended {
+        let (first, rest) = launcher.split_first().unwrap();
+        let all = [rest, &[program], words].concat();
+        ended(self.command_of(first, &all), words)
     }
 
     /// Starts the command in the home, for reading what it prints.
@@ -240,6 +234,24 @@ impl Stage {
     pub(crate) fn ask(&self, words: &[&str]) -> Value {
         let words = [&["submit"], words, &["--wait", "-o", "json"]].concat();
         self.run(&words).json()
+    }
+}
+
+/// What a command did, which must end by itself.
+#[track_caller]
+fn ended(mut command: Command, words: &[&str]) -> Ended {
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let out = reader(child.stdout.take().unwrap());
+    let err = reader(child.stderr.take().unwrap());
+    let status = wait(&mut child, words);
+    Ended {
+        code: status.code().unwrap_or(-1),
+        out: out.join().unwrap(),
+        err: err.join().unwrap(),
     }
 }
 

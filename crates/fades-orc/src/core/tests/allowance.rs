@@ -55,6 +55,7 @@ impl Story {
             capacity: self.core.room.capacity,
             order,
             allowances: allowances(text),
+            grants: crate::samples::grants(),
         }
     }
 

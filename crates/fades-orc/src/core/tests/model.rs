@@ -182,6 +182,7 @@ impl World {
             capacity,
             order,
             allowances: allowances(),
+            grants: crate::samples::grants(),
         };
         Core::new(rules, Zone::default(), None)
     }

@@ -38,6 +38,7 @@ fn story(at_most: u64) -> Story {
         capacity,
         order: Order::default(),
         allowances: Allowances::default(),
+        grants: crate::samples::grants(),
     };
     let mut story = Story {
         core: Core::new(rules, Zone::default(), Some(mail(at_most))),

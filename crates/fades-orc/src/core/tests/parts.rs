@@ -129,6 +129,7 @@ fn rules(story: &Story) -> crate::core::Rules {
         capacity: story.core.room.capacity,
         order: fades_task::policy::Order::default(),
         allowances: fades_task::allowance::Allowances::default(),
+        grants: crate::samples::grants(),
     }
 }
 

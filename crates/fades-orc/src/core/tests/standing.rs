@@ -417,6 +417,42 @@ fn only_one_is_kept_and_it_ends_with_its_successor() {
 }
 
 #[test]
+fn a_task_whose_successor_is_revoked_stands_again_unless_it_is_revoked_as_well() {
+    let revoke = |story: &mut Story, id: &str| {
+        let (id, by) = (name(id), "the revocation of a key".to_owned());
+        story.step(Event::Revoke { id, by })
+    };
+    let cancelled = |id: &str| (id.to_owned(), TaskState::Cancelled);
+    for first_as_well in [false, true] {
+        let mut story = story();
+        let mtw = task(&story, "5m", "latest");
+        let standing = story.task(mtw.clone());
+        let _ = story.step(Event::Accepted(standing));
+        let next = successor(&story, "next", "air");
+        let _ = story.step(Event::Accepted(next));
+        let effects = later(&mut story, minutes(5));
+        let [spawn] = spawns(&effects).try_into().unwrap();
+        let _ = opens(&mut story, &mtw, &spawn);
+        if first_as_well {
+            assert_eq!(ends(&revoke(&mut story, "air")), [cancelled("air")]);
+        }
+        // With the run that it has.
+        let effects = revoke(&mut story, "next");
+        let run = spawn.run.to_string();
+        assert_eq!(ends(&effects), [cancelled("next"), cancelled(&run)]);
+        let (task, due) = (name("air"), spawn.due);
+        let returns = effects.contains(&Effect::Return { task, due });
+        assert_eq!(returns, !first_as_well);
+        let next: Vec<_> = spawns(&later(&mut story, minutes(5)));
+        let tasks: Vec<_> = next.iter().map(|s| s.task.as_str()).collect();
+        match first_as_well {
+            true => assert_eq!(tasks, [""; 0]),
+            false => assert_eq!(tasks, ["air"]),
+        }
+    }
+}
+
+#[test]
 fn a_task_that_was_replaced_can_be_cancelled() {
     let mut story = story();
     let mtw = task(&story, "5m", "latest");

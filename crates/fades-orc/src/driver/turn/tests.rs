@@ -16,9 +16,14 @@ use crate::admission::Refusal;
 use crate::config::QUEUE_MAX;
 use crate::core::{Change, Effect, Event, Now, Part, Task};
 use crate::driver::{Driver, Input};
-use crate::samples::{IMAGE, config, envelope, function, mtw, mtw_with, name, now, verified};
+use crate::samples::{
+    IMAGE, config, envelope, function, mtw, mtw_with, name, now, trust, verified,
+};
 use crate::shared::Shared;
 use crate::store::{Acceptance, Store, StoreError};
+use crate::trust::Trust;
+
+mod revoked;
 
 type Answer = oneshot::Receiver<Result<Acceptance, NotTaken>>;
 
@@ -41,7 +46,9 @@ impl Desk {
         std::fs::set_permissions(&config.tender, Permissions::from_mode(0o700)).unwrap();
         let shared = Arc::new(Shared::new(Arc::clone(&config)));
         let first = channel().0;
-        let driver = Driver::new(config, store, shared, Arc::default(), channel(), first).unwrap();
+        std::fs::write(&config.trust, trust().to_toml()).unwrap();
+        let trust = Arc::new(Trust::open(&config, &store).unwrap());
+        let driver = Driver::new(config, store, shared, trust, channel(), first).unwrap();
         let mut desk = Self {
             driver,
             _folder: folder,

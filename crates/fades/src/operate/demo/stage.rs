@@ -43,7 +43,7 @@ impl<'a> Stage<'a> {
         let name = "district-7"
             .parse()
             .or_problem(|| "no name for the node".to_owned())?;
-        init::make(&folder, &name)?;
+        init::make(&folder, &name, false)?;
         let cannot = || format!("cannot write into {}", folder.display());
         let raw = district::write(&folder.join("district")).or_problem(cannot)?;
         let config = format!(

@@ -14,6 +14,7 @@ use fades_task::allowance::Allowances;
 use fades_task::policy::{Order, Policy};
 use fades_task::quantity::{Duration as Span, Size};
 use fades_task::result::TaskState;
+use fades_trust::grant::Grants;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -69,7 +70,17 @@ fn rules(policy: Policy) -> Rules {
         capacity,
         order,
         allowances: Allowances::default(),
+        grants: grants(),
     }
+}
+
+/// Everything is granted to everybody, as it is on the node.
+pub(super) fn grants() -> Grants {
+    let all = json!({ "all": {
+        "services": ["*"], "functions": ["*"], "history": "any", "live": true,
+        "destinations": ["*"],
+    }});
+    Grants::compile(&serde_json::from_value(all).unwrap(), &[]).unwrap()
 }
 
 fn of_summary(task: TaskSummary) -> (String, (TaskState, u32, bool)) {

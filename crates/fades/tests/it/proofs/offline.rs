@@ -34,6 +34,7 @@ fn node(room: Size, places: Value) -> Simulated {
             capacity,
             order: Order::default(),
             allowances: Allowances::default(),
+            grants: super::model::grants(),
         },
         mail: Some((room, places)),
         gated: false,
