@@ -6,6 +6,7 @@
 
 pub(crate) mod auth;
 mod backup;
+mod bundle;
 mod certified;
 mod connection;
 mod events;

@@ -317,6 +317,22 @@ impl Store {
         rows::summary(&self.connection(), id).map_err(|e| self.sql("reading a task", e))
     }
 
+    /// Digest of what was signed of a task, when there is one.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub(crate) fn payload_of(&self, id: &Name) -> Result<Option<Digest>, StoreError> {
+        let payload = rows::payload_of(&self.connection(), id);
+        let payload = payload.map_err(|e| self.sql("reading a task", e))?;
+        let Some(payload) = payload else {
+            return Ok(None);
+        };
+        let digest = payload.try_into().map(Digest);
+        digest
+            .map(Some)
+            .map_err(|_| self.damaged(format!("task {id} has no digest")))
+    }
+
     /// A task in full.
     ///
     /// # Errors

@@ -434,5 +434,6 @@ fn judges<T>(held: &Held<T>, kind: TrustKind) -> Result<TrustStore, TrustProblem
     by.map_err(|e| broken(kind, &held.stored, e))
 }
 
+mod foresight;
 #[cfg(test)]
 mod tests;

@@ -124,6 +124,9 @@ enum Command {
     /// Change whom nodes trust, by what administrators sign
     #[command(after_help = help::TRUST)]
     Trust(keys::trust::Args),
+    /// Bring trust, functions and tasks to a node in one file
+    #[command(after_help = help::BUNDLE)]
+    Bundle(operate::bundle::Args),
     /// Sign a task file or an image
     #[command(after_help = help::SIGN)]
     Sign(keys::sign::Args),
@@ -187,6 +190,7 @@ impl Cli {
             Command::Demo(args) => operate::demo::run(&args, session),
             Command::Key(args) => keys::key::run(&args, session),
             Command::Trust(args) => keys::trust::run(&args, session),
+            Command::Bundle(args) => operate::bundle::run(&args, session),
             Command::Sign(args) => keys::sign::run(&args, session),
             Command::Verify(args) => keys::verify::run(&args, session),
             Command::Schema(args) => schema::run(&args, session),

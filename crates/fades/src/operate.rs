@@ -4,6 +4,7 @@
 
 mod archive;
 pub(crate) mod backup;
+pub(crate) mod bundle;
 pub(crate) mod config;
 pub(crate) mod demo;
 pub(crate) mod doctor;

@@ -8,7 +8,8 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use fades_trust::envelope::Envelope;
-use fades_trust::function::{FunctionStatement, verify_function};
+use fades_trust::function::{FunctionStatement, VerifiedFunction, verify_function};
+use fades_trust::trust::TrustStore;
 
 use super::problem::{MALFORMED, REFUSED, TOO_LARGE};
 use super::server::{Api, Shelf, blocking, body};
@@ -31,6 +32,22 @@ pub(super) async fn publish(State(api): Shelf, request: Request) -> Result<Respo
 fn take(api: &Api, bytes: &[u8]) -> Result<(FunctionInfo, bool), Problem> {
     let publish: Publish = serde_json::from_slice(bytes)
         .map_err(|e| Problem::new(MALFORMED, format!("the body: {e}")))?;
+    let trust = api.trust()?;
+    let (function, envelope, image) = judge(api, &publish, &trust)?;
+    let symbols = publish.symbols.as_deref();
+    let now = api.shared.clock().now();
+    Ok(api
+        .store
+        .publish(&function, &envelope.to_json(), (&image, symbols), now)?)
+}
+
+/// The function, its envelope and its image, if it may be published while
+/// `trust` is in force.
+pub(super) fn judge(
+    api: &Api,
+    publish: &Publish,
+    trust: &TrustStore,
+) -> Result<(VerifiedFunction, Envelope, Vec<u8>), Problem> {
     let image = STANDARD
         .decode(&publish.image)
         .map_err(|e| Problem::new(MALFORMED, format!("\"image\" is not base64: {e}")))?;
@@ -43,13 +60,9 @@ fn take(api: &Api, bytes: &[u8]) -> Result<(FunctionInfo, bool), Problem> {
     let envelope = Envelope::parse(publish.envelope.as_bytes())
         .map_err(fades_trust::refusal::Refusal::from)?;
     let now = api.shared.clock().now();
-    let trust = api.trust()?;
-    let function = verify_function(&envelope, &image, &trust, now)?;
+    let function = verify_function(&envelope, &image, trust, now)?;
     check_contract(function.statement(), api.config.abi)?;
-    let text = envelope.to_json();
-    Ok(api
-        .store
-        .publish(&function, &text, (&image, symbols), now)?)
+    Ok((function, envelope, image))
 }
 
 /// A function built for another version of the contract would be refused by

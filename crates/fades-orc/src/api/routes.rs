@@ -13,12 +13,13 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::server::Api;
 use super::types::{
-    FunctionInfo, FunctionList, LIST_MAX, LogInfo, LogLines, LogSetting, Logs, NodeInfo, Plan,
-    PreviewRequest, Previews, Publish, Reloaded, Resources, Scheduling, Snapshot, TaskDetail,
-    TaskList, TaskSummary, TrustInfo, TrustTaken,
+    Bundle, BundleTaken, FunctionInfo, FunctionList, LIST_MAX, LogInfo, LogLines, LogSetting, Logs,
+    NodeInfo, Plan, PreviewRequest, Previews, Publish, Reloaded, Resources, Scheduling, Snapshot,
+    TaskDetail, TaskList, TaskSummary, TrustInfo, TrustTaken,
 };
 use super::{
-    backup, events, functions, logging, metrics, openapi, operator, plan, scheduling, tasks, trust,
+    backup, bundle, events, functions, logging, metrics, openapi, operator, plan, scheduling,
+    tasks, trust,
 };
 
 /// Makes the schema of a type.
@@ -275,6 +276,21 @@ pub(super) const ROUTES: &[Route] = &[
         ],
         problems: &[408, 413, 422, 507],
         serve: || post(functions::publish),
+    },
+    Route {
+        method: "post",
+        path: "/v1/bundles",
+        id: "load-bundle",
+        means: "Hands in trust, functions and tasks in one: all of it is judged before anything is taken.",
+        query: &[Parameter {
+            name: "check",
+            means: "Only judge it.",
+            schema: of::<bool>,
+        }],
+        body: Some(Json(of::<Bundle>)),
+        answers: &[(200, Json(of::<BundleTaken>))],
+        problems: &[408, 409, 413, 422, 429, 507],
+        serve: || post(bundle::load),
     },
     Route {
         method: "get",

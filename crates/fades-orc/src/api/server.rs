@@ -56,6 +56,8 @@ pub(crate) struct Api {
     pub(super) trusted: Arc<Trust>,
     pub(super) nonces: Nonces,
     pub(super) seats: Arc<Seats>,
+    /// Held while a bundle is loaded.
+    pub(super) bundles: tokio::sync::Mutex<()>,
     /// The node's own user.
     pub(super) user: u32,
     pub(super) started: (Time, Instant),
@@ -78,6 +80,7 @@ impl Api {
             trusted,
             nonces: Nonces::default(),
             seats: Seats::new(WATCHERS_MAX, WATCHERS_EACH),
+            bundles: tokio::sync::Mutex::new(()),
             user: rustix::process::geteuid().as_raw(),
             started: (now, Instant::now()),
         }

@@ -13,6 +13,7 @@
 //! | `POST /v1/tasks/{id}/cancel` | | [`TaskResult`], once the task has ended |
 //! | `POST /v1/functions` | [`Publish`] | 201 or, the same again, 200: [`FunctionInfo`] |
 //! | `GET /v1/functions` | | [`FunctionList`], newest first |
+//! | `POST /v1/bundles?check=` | [`Bundle`] | [`BundleTaken`] |
 //! | `GET /v1/resources` | | [`Resources`] |
 //! | `POST /v1/sources/{name}/test` | | [`SourceReport`](fades_task::resource::SourceReport) |
 //! | `POST /v1/plan` | DSSE envelope, or the task as plain JSON | [`Plan`] |
@@ -42,13 +43,18 @@ use fades_task::time::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod bundle;
 mod scheduling;
 mod trust;
 
+pub use self::bundle::{
+    BUNDLE_FUNCTIONS_MAX, BUNDLE_MAX, BUNDLE_TASKS_MAX, BUNDLE_TRUST_MAX, Bundle, BundleFormat,
+    BundleKind, BundlePart, BundleTaken,
+};
 pub use self::scheduling::{Reloaded, Scheduling, ServiceUse};
 pub use self::trust::{RevokedKey, TrustInfo, TrustKeyInfo, TrustState, TrustTaken};
 
-/// Longest body of a request, bytes, but for `POST /v1/functions`.
+/// Longest body of a request, bytes, but for `POST /v1/functions` and `POST /v1/bundles`.
 pub const BODY_MAX: usize = fades_trust::envelope::ENVELOPE_MAX;
 
 /// Longest body of `POST /v1/functions`, bytes.

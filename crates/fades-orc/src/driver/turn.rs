@@ -16,7 +16,7 @@ use std::sync::mpsc::Sender;
 use std::time::Instant;
 
 use fades_task::courier::Verdict;
-use fades_task::identity::Name;
+use fades_task::identity::{Digest, Name};
 use fades_task::limits::Isolation;
 use fades_task::time::Time;
 use fades_trust::envelope::Envelope;
@@ -28,7 +28,7 @@ use tracing::{error, warn};
 use super::courier::verdict;
 use super::{Driver, Input, STORE_PAUSE, STORE_PAUSE_MAX};
 use crate::admission::{Admitted, Refusal, admit};
-use crate::api::types::Problem;
+use crate::api::types::{FunctionInfo, Problem};
 use crate::config::{NodeConfig, QUEUE_MAX, STANDING_MAX};
 use crate::core::{Change, Effect, Event, Now, Place, Task};
 use crate::store::group::{Ending, Newcomer, Write};
@@ -74,8 +74,22 @@ impl Submission {
         now: Time,
         reply: ReplyTo,
     ) -> Result<Self, Problem> {
+        let find = |digest| store.function(digest);
+        Self::judged(bytes, trust, config, find, now, reply)
+    }
+
+    /// The task in `bytes`, if this node takes it while it has the functions that
+    /// `find` knows.
+    pub(crate) fn judged(
+        bytes: &[u8],
+        trust: &TrustStore,
+        config: &NodeConfig,
+        find: impl FnOnce(Digest) -> Option<FunctionInfo>,
+        now: Time,
+        reply: ReplyTo,
+    ) -> Result<Self, Problem> {
         let envelope = Envelope::parse(bytes).map_err(fades_trust::refusal::Refusal::from)?;
-        let find = |digest| Ok::<_, Problem>(store.function(digest));
+        let find = |digest| Ok::<_, Problem>(find(digest));
         let Admitted { task, isolations } = admit(&envelope, trust, config, now, find)?;
         Ok(Self {
             task,

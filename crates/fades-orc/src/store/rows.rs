@@ -228,6 +228,13 @@ pub(super) fn accepted_as(
     })
 }
 
+pub(super) fn payload_of(connection: &Connection, id: &Name) -> rusqlite::Result<Option<Vec<u8>>> {
+    connection
+        .prepare_cached("SELECT payload FROM tasks WHERE id = ?1")?
+        .query_row([id.as_str()], |row| row.get(0))
+        .optional()
+}
+
 /// Notes when a function was last used, to the minute: a function that is in
 /// constant use would otherwise be written with each task.
 pub(super) fn note_use(connection: &Connection, digest: Digest, at: Time) -> rusqlite::Result<()> {

@@ -19,7 +19,7 @@ use crate::site::{IMAGE, Running, Site, header, key, now, publish, signed, task}
 
 /// Besides those that every site has: 5 audits, 11 to 13 administer, two of whom
 /// have to sign; 6 publishes as well.
-fn governed() -> Site {
+pub(crate) fn governed() -> Site {
     let site = Site::new();
     let text = std::fs::read_to_string(site.path("trust.toml")).unwrap();
     let mut table = TrustStore::parse(&text).unwrap();
@@ -49,7 +49,7 @@ fn trusted(name: &str, n: u8, role: Role, service: Option<&str>) -> TrustedKey {
 }
 
 /// A table in which key 7 submits for `city-air` in the place of key 1.
-fn update(version: u64, by: &[u8]) -> Vec<u8> {
+pub(crate) fn update(version: u64, by: &[u8]) -> Vec<u8> {
     let mut keys = vec![trusted("city-new", 7, Role::Submit, Some("city-air"))];
     keys.push(trusted("plant", 2, Role::Publish, None));
     for n in 11..=13 {
@@ -65,7 +65,7 @@ fn update(version: u64, by: &[u8]) -> Vec<u8> {
     by_all(sign_update(&update, &key(by[0])), by)
 }
 
-fn list(counter: u64, keys: &[u8], by: &[u8]) -> Vec<u8> {
+pub(crate) fn list(counter: u64, keys: &[u8], by: &[u8]) -> Vec<u8> {
     let revoked = keys.iter().map(|n| Revocation {
         key: key(*n).public().id(),
         since: "2026-10-01".parse().unwrap(),
@@ -101,7 +101,7 @@ impl<'a> Holder<'a> {
     }
 }
 
-fn acts(id: &str, act: &str) -> Mtw {
+pub(crate) fn acts(id: &str, act: &str) -> Mtw {
     task(id, |t| t["function"]["params"] = json!({ "act": act }))
 }
 

@@ -1,6 +1,7 @@
 //! A node with stand-ins for tender and broker, from outside: over its API,
 //! its files and its processes.
 
+mod bundles;
 mod certificates;
 mod client;
 mod contract;

@@ -39,7 +39,7 @@ const GROUPS: [(&str, &[&str]); 4] = [
             "demo",
         ],
     ),
-    ("Trust", &["key", "trust", "sign", "verify"]),
+    ("Trust", &["key", "trust", "bundle", "sign", "verify"]),
 ];
 
 /// Subcommands outside of the four groups.
@@ -256,6 +256,16 @@ Examples:
   fades trust update next.dsse
   fades trust revoke city --reason 'laptop stolen' --key root1
   fades trust update revocations-1.dsse";
+
+pub(super) const BUNDLE: &str = "\
+Examples:
+  fades bundle make site.bundle next.dsse images/summary.fades air.dsse
+  fades bundle show site.bundle
+  fades bundle load site.bundle --check      asks, and changes nothing
+  fades bundle load site.bundle --folder /var/lib/fades
+
+A node takes all of a bundle or nothing of it. The same bundle again changes
+nothing, and completes what a full queue cut off.";
 
 pub(super) const SIGN: &str = "\
 Examples:

@@ -294,7 +294,7 @@ pub(crate) fn add(folder: &Path, key: TrustedKey) -> Result<(), Problem> {
 }
 
 /// Replaces a file's content so that a reader sees the old or the new.
-pub(super) fn replace(path: &Path, text: &str) -> std::io::Result<()> {
+pub(crate) fn replace(path: &Path, text: &str) -> std::io::Result<()> {
     let draft = path.with_extension("new");
     let mut file = std::fs::File::create(&draft)?;
     file.write_all(text.as_bytes())?;

@@ -7,6 +7,7 @@
 
 mod backup;
 mod browser;
+mod bundles;
 mod cancelling;
 mod certificates;
 mod clock;
